@@ -60,13 +60,11 @@ impl Residency {
         self.lookup_by(page, State::pin)
     }
 
-    /// Pins the page's frame if it has one, with that kind of pin.
     #[inline]
     pub(crate) fn lookup_by(&self, page: PageId, pin: impl Fn(State) -> Option<State>) -> Lookup {
         self.pin_found(page, self.table.find(page), pin)
     }
 
-    /// Pins what a look at the table found, or looks again.
     #[inline]
     fn pin_found<'a>(
         &'a self,

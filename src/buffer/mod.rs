@@ -1,19 +1,11 @@
 //! Keeps pages in frames: which page is in which frame, and how a frame passes from one page to the next. Knows nothing of files and I/O.
 //!
-//! From the bottom up:
+//! From the bottom up: [`memory`], the bytes of all frames; [`frame`], what keeps a page's bytes, with pins, latches and waiters;
+//! [`page_table`], which finds a page's frame; [`replacement`], which says whose turn it is to give up a page; [`residency`], which
+//! owns all of these, and [`lookup`], which finds and pins a page in it; [`supply`], frames for pages that have none; [`page`], pages
+//! as callers hold them. Imports go downwards only.
 //!
-//! * [`memory`]: the bytes of all frames, on huge pages, in chunks that a ring can register;
-//! * [`frame`]: what keeps a page's bytes: frames with their state words and headers, pins, latches, lines of waiters. It knows
-//!   no page table and no replacement;
-//! * [`page_table`]: finds a page's frame; [`replacement`]: says which page gives up its frame;
-//! * [`residency`]: which page is where: owns frames, table and replacement; how a frame loses its page and gets the next. A
-//!   [`lookup`] finds and pins a page;
-//! * [`supply`]: gives frames to pages that have none;
-//! * [`page`]: pages as callers hold them.
-//!
-//! Beside them: [`quarantine`] holds dirty pages back until it is known whether their changes are wanted,
-//! [`resizing`] is how frames come and go, `file_pages` lists the frames of one file, `validate` checks
-//! the invariants of all of it. PostgreSQL's counterpart: `bufmgr.c`, `buf_table.c`, `freelist.c`, `buf_init.c`.
+//! PostgreSQL's counterpart: `bufmgr.c`, `buf_table.c`, `freelist.c`, `buf_init.c`.
 
 mod file_pages;
 pub(crate) mod frame;

@@ -1,13 +1,10 @@
 //! Dirty pages that are held back together until it is known whether their changes are still wanted.
 //!
-//! A thread that cuts a file throws changes away, but only if all of the cut can be made: a single page that is pinned stops it.
-//! So the pages are first taken out of reach one by one. They keep all they have: frame, bytes, changes, and their entries in the
-//! table, which keep other frames from standing for them. When nothing can stop the cut any more all changes are thrown away at
-//! once; otherwise every page is put back as it was.
-//!
-//! A thread or task that needs to know what becomes of such a page, because it may be dirty as before,
-//! [waits](Residency::wait_until_settled) for that. A thread that seizes first ensures that no new page comes in, and undoes that
-//! only after the seizure has ended: so a look for such a page is in vain for a while at most.
+//! A thread that cuts a file throws changes away, but only if all of the cut can be made: a single page that is pinned stops it. So
+//! the pages are first taken out of reach one by one, and keep all they have: frame, bytes, changes, and their entries in the table,
+//! which keep other frames from standing for them. Then all changes are thrown away at once, or every page is put back as it was. A
+//! thread or task that needs to know which [waits](Residency::wait_until_settled). A thread that seizes first ensures that no new page
+//! comes in, and undoes that only after the seizure has ended: so a look for such a page is in vain for a while at most.
 
 use crate::{
     buffer::{

@@ -1,8 +1,7 @@
 //! Residency: which page is in which frame, and how a frame passes from one page to the next.
 //!
-//! Owns the [frames](super::frame::frames), and adds page table, replacement and supply. Knows nothing of files and I/O: a page
-//! is a number, and a caller begins and ends a read. The order of a replacement is what keeps a page from having two frames, and
-//! a frame from having two pages:
+//! Owns the [frames](super::frame::frames), and adds page table, replacement and supply. A caller begins and ends a read. The order of
+//! a replacement keeps a page from having two frames, and a frame from having two pages:
 //!
 //! 1. claim the frame (state word; no thread can pin it from here on);
 //! 2. take its old page out of the table (partition lock). What is left is a [`ClaimedFrame`];
@@ -11,9 +10,7 @@
 //!
 //! The read ends with the page in its frame; or the page is unmapped before any thread is told, so that a thread that comes later
 //! begins a new read (C2). A [seizure](super::quarantine) stops after a step like 1: its pages keep their frames and entries, and
-//! are out of reach.
-//!
-//! It lives as long as the pool and its reads under way, which hold it; the frames live on for pins that are held longer.
+//! are out of reach. It lives as long as the pool and its reads under way; the frames live on for pins that are held longer.
 //!
 //! Lock order: a partition of the table, then state words; a shard of the replacement, then state words; never both.
 
@@ -51,7 +48,6 @@ pub(crate) struct Residency {
 }
 
 impl Residency {
-    /// Makes a residency of frames of which none has a page.
     pub(crate) fn new(frames: Frames) -> Result<Self> {
         let (present, most) = (frames.size.frames(), frames.size.most() as usize);
         Ok(Self {
@@ -179,7 +175,6 @@ impl<'a> ClaimedFrames<'a> {
         self.frames.extend_from_slice(frames);
     }
 
-    /// Adds a frame.
     pub(crate) fn push(&mut self, frame: ClaimedFrame<'_>) {
         self.extend(&[frame.keep()]);
     }
@@ -192,17 +187,14 @@ impl<'a> ClaimedFrames<'a> {
         self.len() == 0
     }
 
-    /// Returns the numbers of those that are left.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = FrameNo> {
         self.frames[self.taken..].iter().copied()
     }
 
-    /// Returns the number of the next.
     pub(crate) fn first(&self) -> Option<FrameNo> {
         self.frames.get(self.taken).copied()
     }
 
-    /// Takes the next one out.
     pub(crate) fn next(&mut self) -> Option<ClaimedFrame<'a>> {
         let frame = self.first()?;
         self.taken += 1;
@@ -291,7 +283,6 @@ impl Residency {
         Ok(())
     }
 
-    /// Names the page of a claimed frame, in the frame and in the table.
     fn name(&self, no: FrameNo, page: PageId, partition: &mut Partition<'_>) -> Result<(), NotMapped> {
         self.frame(no).assign(page);
         partition.insert(no).map_err(|_| NotMapped::NoRoom)

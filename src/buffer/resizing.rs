@@ -35,7 +35,6 @@ pub(crate) struct Retirement<'a> {
 }
 
 impl Residency {
-    /// Returns whether the frame may get another page.
     pub(super) fn serves(&self, no: FrameNo) -> bool {
         no.0 < self.size.frames()
     }
@@ -52,7 +51,6 @@ impl Residency {
         self.hand_out((before..frames).rev().map(FrameNo));
     }
 
-    /// Sets how many frames get pages from here on.
     fn keep_to(&self, frames: u32) {
         self.size.keep_to(frames);
         self.replacement.resize(frames as usize);
@@ -90,7 +88,6 @@ impl<'a> Retirement<'a> {
         retired.len() - before
     }
 
-    /// Returns the frames that are still in use.
     pub(crate) fn left(&self) -> &[FrameNo] {
         &self.left
     }

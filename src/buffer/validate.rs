@@ -88,7 +88,6 @@ impl Residency {
         }
     }
 
-    /// Checks that each frame that is kept as free has no page, and is found.
     fn look_at_free(&self, faults: &mut Vec<String>) {
         let (free, found) = self.replacement.list_free();
         if free != found || free.len() != self.free_frames() {
@@ -103,8 +102,6 @@ impl Residency {
         }
     }
 
-    /// Checks that each frame whose bytes are on a shadow page has one, and no other frame does, and that no room for copies is
-    /// taken. Means something only without writes under way.
     fn look_at_shadows(&self, faults: &mut Vec<String>) {
         let shadowed = self.frames.iter().filter(|(_, frame)| frame.state.load().is_shadowed());
         let shadowed: Vec<_> = shadowed.map(|(no, _)| no).collect();
@@ -117,7 +114,6 @@ impl Residency {
         }
     }
 
-    /// Checks that what a slot holds, and the state word does not count, is on a biased page.
     fn look_at_slots(&self, faults: &mut Vec<String>) {
         for no in self.slots.holds().frames() {
             let state = self.frame(no).state.load();

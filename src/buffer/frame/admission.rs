@@ -2,24 +2,19 @@
 //!
 //! A call that has some of its pages pinned and waits for frames for the others keeps what it has from calls that wait for the
 //! same. Many of them together would each hold a part, and none would finish. So a call asks for as many frames as it has pages
-//! before its first pin. It counts as let in until it has all pins, has failed, or is dropped. The calls that are let in need no
+//! before its first pin, and counts as let in until it has all pins, has failed, or is dropped. The calls that are let in need no
 //! more frames together than there are, less those that look-ahead holds. One that alone needs more is let in alone.
 //!
-//! A call that is let in does not have its frames yet: other callers may have them pinned, so it waits for them as a fetch does.
+//! Calls that are in may share their pages, or wait for a disk that does not answer with all that they need in hand. So a call that
+//! has waited for its patience is let in [beside](Beside) them, if it has seen frames enough that neither users nor the disk have,
+//! after the others had the time to take theirs.
 //!
-//! Calls that are in may share their pages, or not use their frames, or wait for a disk that does not answer with all that they
-//! need in hand. So a call that has waited for its patience is let in [beside](Beside) them, if it has seen frames enough that
-//! neither users nor the disk have. It must have seen them after the others had the time to take theirs: a call that was let in a
-//! moment ago is about to pin the very frames that a look finds left.
-//!
-//! The frames may become fewer while calls are in: the pool shrinks, or look-ahead takes some. Then the calls that are in could
-//! each hold a part again. So a call that is in and waits for a frame asks whether it [still has room](Admission::still_has_room)
-//! beside those that came before it. If not, it releases its pins and [goes back](Admission::go_back) in line, at its old place. The
-//! first to come always stays, so one call at least gets its pages.
+//! The frames may become fewer while calls are in. So a call that is in and waits for a frame asks whether it [still has
+//! room](Admission::still_has_room) beside those that came before it. If not, it releases its pins and
+//! [goes back](Admission::go_back) in line, at its old place. The first to come always stays, so one call at least gets its pages.
 //!
 //! A call in line looks again when it is woken, and every [`RETRY`] in any case: threads by themselves, tasks by the pool's
-//! [ticker](crate::buffer::frame::ticker). A call that does not, such as a task that is not polled, is passed over after a
-//! moment, and holds up no other.
+//! [ticker](crate::buffer::frame::ticker). A call that does not, such as a task that is not polled, is passed over after a moment.
 //!
 //! Lock order: the line's lock is taken alone; wakers are made, called and dropped without it.
 
@@ -104,7 +99,11 @@ impl Admission {
         let mut wakers = Wakers::new();
         let is_in = {
             let mut line = self.line.lock();
-            let number = place.get_or_insert_with(|| line.new_place()).0;
+            let new_place = || {
+                line.next += 1;
+                CallPlace(line.next)
+            };
+            let number = place.get_or_insert_with(new_place).0;
             let at = line.position(number).unwrap_or_else(|at| at);
             let has_room = line.may_enter(at, need, frames, now);
             let is_beside = !has_room && beside.is_some_and(|beside| line.may_enter_beside(beside));
@@ -218,23 +217,15 @@ impl Admission {
 }
 
 impl CallQueue {
-    fn new_place(&mut self) -> CallPlace {
-        self.next += 1;
-        CallPlace(self.next)
-    }
-
-    /// Returns the call's place in line, or else where it would stand.
     fn position(&self, number: u64) -> Result<usize, usize> {
         self.waiting.binary_search_by_key(&number, |entry| entry.number)
     }
 
-    fn fits(&self, need: usize, frames: usize) -> bool {
-        self.admitted == 0 || self.admitted + need <= frames || seeded!("many_pages_let_in_unasked")
-    }
-
     /// Returns whether the call that stands at `at` may enter: there is room, and no call before it that comes for it.
     fn may_enter(&self, at: usize, need: usize, frames: usize, now: Instant) -> bool {
-        self.fits(need, frames) && self.waiting.iter().take(at).all(|entry| entry.is_late(now))
+        let fits =
+            self.admitted == 0 || self.admitted + need <= frames || seeded!("many_pages_let_in_unasked");
+        fits && self.waiting.iter().take(at).all(|entry| now - entry.seen > LATE)
     }
 
     /// Returns whether a call may enter for which the calls that are in leave no room: they have left the frames that it has
@@ -246,11 +237,10 @@ impl CallQueue {
                 || seeded!("frames_about_to_be_taken_are_left"))
     }
 
-    /// Wakes the calls that may enter now.
     fn call(&mut self, frames: usize, now: Instant, wakers: &mut Wakers) {
         let mut admitted = self.admitted;
         for entry in &mut self.waiting {
-            if entry.is_late(now) {
+            if now - entry.seen > LATE {
                 continue;
             }
             if admitted != 0 && admitted + entry.need > frames {
@@ -259,12 +249,6 @@ impl CallQueue {
             admitted += entry.need;
             wakers.extend(entry.waker.take());
         }
-    }
-}
-
-impl QueuedCall {
-    fn is_late(&self, now: Instant) -> bool {
-        now - self.seen > LATE
     }
 }
 

@@ -1,11 +1,10 @@
 //! A change of a page: the wait for room before it, what is noted of it before it is made known, and its count at its end.
 //!
 //! **Room**: a clean page of a file that has its [share of dirty pages](super::dirty_counts) waits until one of them is written. A write guard
-//! looks at one flag for that, and at the state word, which it is about to change. The rest is done only where the pool has few frames that
-//! are not dirty.
+//! looks at one flag for that, and at the state word, which it is about to change.
 //!
-//! **Notes**: from where the log must be kept, and whether a call was forgotten. The caller holds the exclusive latch.
-//! [`older_changes`](super::older_changes) and [`unlogged`](super::unlogged) keep what is noted for the next write-out.
+//! **Notes**, under the exclusive latch: from where the log must be kept, and whether a call was forgotten.
+//! [`older_changes`](super::older_changes) and [`unlogged`](super::unlogged) keep that for the next write-out.
 
 use std::task::{Poll, Waker};
 
@@ -55,14 +54,12 @@ pub(crate) struct ChangeWait {
 }
 
 impl Frames {
-    /// Notes that a page of the file has become dirty.
     #[inline(never)]
     pub(super) fn note_dirtied(&self, file: FileId) {
         self.dirty_counts.add(file);
         self.dirty_counts.note(&self.size, &self.file_paths);
     }
 
-    /// Notes that pages of the file are clean.
     pub(crate) fn note_clean(&self, file: FileId, pages: usize) {
         if pages > 0 {
             self.dirty_counts.take_off(file, pages);
@@ -91,7 +88,6 @@ impl Frames {
         polled
     }
 
-    /// Returns whether a change of a clean page may have to wait for room.
     #[inline]
     pub(crate) fn is_short_of_room(&self) -> bool {
         self.dirty_counts.is_short()
@@ -113,7 +109,6 @@ impl Pin {
         self.frames().is_short_of_room() && !self.frame().state.load().is_dirty()
     }
 
-    /// Waits for room for a change of the page.
     #[inline]
     pub(crate) fn poll_room(&self, wait: &mut ChangeWait, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
         if !self.wants_room() {
@@ -163,7 +158,6 @@ impl Pin {
         frame.note_change(first);
     }
 
-    /// Notes a change without a log position.
     #[cold]
     pub(crate) fn note_unlogged_change(&self) {
         let frames = self.frames();
@@ -177,7 +171,6 @@ impl Pin {
         }
     }
 
-    /// Notes that a log record holds the whole page.
     pub(crate) fn note_image(&self) {
         // In a process that was forked another thread may have the lock for ever.
         if self.frames().process.is_current() {

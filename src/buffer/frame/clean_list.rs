@@ -1,13 +1,11 @@
 //! Frames that can be taken at once, and the sleep of the background writer, which keeps some here.
 //!
-//! A frame in this list was clean and unused when it was put there, and still has its page: a lookup finds it as before, and a
-//! use saves the page. So the frame is checked again when it is taken. It is marked READY, and only the mark counts: a frame that
-//! was taken in another way no longer has it, and its entry here means nothing.
+//! A frame in this list was clean and unused when it was put there, and still has its page: a use saves the page. So the frame is
+//! checked again when it is taken. It is marked READY, and only the mark counts: a frame that was taken in another way has lost it.
 //!
 //! A thread that takes a frame wakes the background writer, if it sleeps, when fewer frames than the mark are left, here and
 //! without a page. That look is not ordered against the writer's own, so a wake-up can be missed; the next thread that takes a
-//! frame makes up for it. After the writer has found nothing to clean for long, only a fetch that meets a dirty victim wakes it:
-//! clean victims are taken without it.
+//! frame makes up for it. After the writer has found nothing to clean for long, only a fetch that meets a dirty victim wakes it.
 //!
 //! Lock order: the lock of the sleep is a leaf.
 
@@ -77,7 +75,6 @@ impl Alarm {
 }
 
 impl CleanList {
-    /// Makes a list with room for `capacity` frames.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             frames: ArrayQueue::new(capacity.max(1)),
@@ -92,7 +89,6 @@ impl CleanList {
         }
     }
 
-    /// Takes a frame that was ready when it was put here.
     pub(crate) fn pop(&self) -> Option<FrameNo> {
         self.frames.pop()
     }
@@ -121,7 +117,6 @@ impl CleanList {
         }
     }
 
-    /// Returns whether a fetch has met dirty victims beyond those in turn since this was last asked.
     pub(crate) fn take_dirt_met_by_demand(&self) -> bool {
         self.dirt_was_met.swap(false, Ordering::Relaxed)
     }
@@ -144,13 +139,10 @@ impl CleanList {
         self.frames.push(frame).is_ok()
     }
 
-    /// Notes that the writer has found `pages` more pages clean, or has had them written.
     pub(crate) fn note_made(&self, pages: usize) {
         self.made.fetch_add(pages, Ordering::Relaxed);
     }
 
-    /// Returns how many pages the writer has found clean, or has had written, so far: this tells a waiting fetch whether the
-    /// writer is at work.
     pub(crate) fn made(&self) -> usize {
         self.made.load(Ordering::Relaxed)
     }
@@ -159,13 +151,11 @@ impl CleanList {
         self.frames.len()
     }
 
-    /// Returns the bytes that the list takes.
     pub(crate) fn memory(&self) -> usize {
         // The queue keeps a word beside each item.
         self.frames.capacity() * 2 * size_of::<usize>()
     }
 
-    /// Returns how many frames were wanted since the last call, and begins to count anew.
     pub(crate) fn take_demand(&self) -> usize {
         self.demand.swap(0, Ordering::Relaxed)
     }

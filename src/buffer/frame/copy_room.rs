@@ -1,14 +1,11 @@
-//! Room in registered memory for the copies that a codec seals.
+//! Room in registered memory for the copies that a codec seals: a fixed number of pages at the start of the arena, none without a codec.
 //!
-//! A fixed number of pages at the start of the arena; none in a pool without a codec, whose pages are written [from their
-//! frames](super::shadow). Copies of neighbours are made in stretches. A writer that wants a stretch and finds none waits for an
-//! earlier write: that is the back-pressure of sealed writes. A fetch that needs a frame does not wait for room by itself: dirty
-//! victims without room are to it [as those that are being written](CopyRoom::has_room_for), and it sleeps in the line for frames.
-//! The first room that is given back after that wakes this line.
+//! Copies of neighbours are made in stretches. A writer that wants a stretch and finds none waits for an earlier write: that is the
+//! back-pressure of sealed writes. A fetch does not wait for room by itself: dirty victims without room are to it [as those that are
+//! being written](CopyRoom::has_room_for), and the first room that is given back wakes the line for frames.
 //!
 //! **No file has them all** (C6): its writes may not come back. A file gets a stretch only if it then has at most three quarters
-//! of what the other files leave. So each further file whose writes do not come back takes three quarters of what is left, and
-//! one page as long as any is free.
+//! of what the other files leave, or one page.
 
 use std::mem;
 
@@ -23,7 +20,6 @@ pub(crate) const COPIES_MIN: usize = 4;
 /// The most pages, so that one run of them is one registered buffer.
 pub(crate) const COPIES_MAX: usize = 256;
 
-/// The files that have the pages, by their numbers.
 struct Owners {
     pages: Box<[Option<FileId>]>,
     /// Whether a caller that does not wait has found no room since some was last given back.
@@ -47,7 +43,6 @@ impl Owners {
         }
     }
 
-    /// Returns how many more pages the file may have.
     fn left_for(&self, file: FileId) -> usize {
         let free = self.pages.iter().filter(|owner| owner.is_none()).count();
         let own = self.pages.iter().filter(|&&owner| owner == Some(file)).count();
@@ -82,18 +77,13 @@ pub(crate) struct CopyRoom {
 /// A stretch of the room: the right to its bytes. Given back by hand, since it does not know its pool.
 #[derive(Debug)]
 pub(crate) struct CopyRun {
-    first: usize,
+    pub(super) first: usize,
     pages: usize,
 }
 
 impl CopyRun {
     pub(crate) fn pages(&self) -> usize {
         self.pages
-    }
-
-    /// Returns the number of its first page.
-    pub(crate) fn first(&self) -> usize {
-        self.first
     }
 }
 
@@ -152,7 +142,6 @@ impl CopyRoom {
         is_wanted
     }
 
-    /// Returns the numbers of the pages that are taken.
     pub(crate) fn taken(&self) -> Vec<usize> {
         let owners = self.owners.lock();
         (0..owners.pages.len()).filter(|&page| owners.is_taken(page)).collect()

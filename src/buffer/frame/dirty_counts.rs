@@ -88,7 +88,6 @@ impl DirtyCounts {
         *self.maker.lock() = Some(maker);
     }
 
-    /// Returns the bytes that it takes beside itself.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.tallies)
     }
@@ -98,7 +97,6 @@ impl DirtyCounts {
         at_rest(&self.tallies.by_file[file.0 as usize % FILES])
     }
 
-    /// Returns how many pages are dirty or being written, about.
     pub(crate) fn all(&self) -> usize {
         at_rest(&self.tallies.all)
     }
@@ -122,7 +120,6 @@ impl DirtyCounts {
         self.tallies.by_file[file.0 as usize % FILES].fetch_sub(pages, Relaxed);
     }
 
-    /// Notes whether there are so many that a file may have its share.
     #[inline]
     pub(super) fn note(&self, size: &Size, files: &FilePaths) {
         // Each file has at most the share, and so have all together as long as there are fewer.
@@ -143,7 +140,6 @@ impl DirtyCounts {
         self.any_refused.store(!refusals.is_empty(), Relaxed);
     }
 
-    /// Returns the error of the file's last write, if that has failed.
     pub(crate) fn refusal(&self, file: FileId) -> Option<Error> {
         if !self.any_refused() {
             return None;
@@ -151,23 +147,19 @@ impl DirtyCounts {
         self.refusals.lock().iter().find(|(other, _)| *other == file).map(|(_, error)| error.clone())
     }
 
-    /// Returns whether the file's last write has failed.
     pub(crate) fn refuses(&self, file: FileId) -> bool {
         self.any_refused() && self.refusals.lock().iter().any(|(other, _)| *other == file)
     }
 
-    /// Returns whether there are so many that a file may have its share.
     #[inline]
     pub(super) fn is_short(&self) -> bool {
         self.is_short.load(Relaxed)
     }
 
-    /// Returns what makes room.
     pub(super) fn maker(&self) -> Option<Arc<dyn MakesRoom>> {
         self.maker.lock().clone()
     }
 
-    /// Returns whether a file refuses writes.
     #[inline]
     pub(crate) fn any_refused(&self) -> bool {
         self.any_refused.load(Relaxed)

@@ -19,7 +19,6 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct FilePaths {
     paths: Mutex<FxHashMap<FileId, Arc<Path>>>,
-    /// How many there are.
     count: AtomicUsize,
 }
 
@@ -31,14 +30,16 @@ impl FilePaths {
     }
 
     pub(crate) fn insert(&self, file: FileId, path: &Arc<Path>) {
-        let mut paths = self.paths.lock();
-        paths.insert(file, Arc::clone(path));
-        self.count.store(paths.len(), Ordering::Relaxed);
+        self.change(|paths| paths.insert(file, Arc::clone(path)));
     }
 
     pub(crate) fn remove(&self, file: FileId) {
+        self.change(|paths| paths.remove(&file));
+    }
+
+    fn change(&self, change: impl FnOnce(&mut FxHashMap<FileId, Arc<Path>>) -> Option<Arc<Path>>) {
         let mut paths = self.paths.lock();
-        paths.remove(&file);
+        change(&mut paths);
         self.count.store(paths.len(), Ordering::Relaxed);
     }
 

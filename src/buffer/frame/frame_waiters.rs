@@ -1,11 +1,9 @@
 //! The line of threads and tasks that found no frame and wait for one, in the order in which they came.
 //!
-//! A thread that frees a frame looks at one flag. Only if it is set, the thread wakes the first in line to try again; a waiter
-//! that finds no frame then has its old place again. That look is not ordered against the line's own changes, so a wake-up can be
-//! missed. Waiters therefore also try again every [`RETRY`](crate::sync::wait::RETRY): threads by themselves, tasks by the pool's
-//! [ticker](crate::buffer::frame::ticker) while any of them waits. So an unpin costs one read of a cache line that hardly ever
-//! changes. Where the system gives no thread for the ticker, the task is woken at once, and so tries again whenever its runtime
-//! has time for it, until it has a frame or its time is over.
+//! A thread that frees a frame looks at one flag, in a cache line that hardly ever changes. Only if it is set, the thread wakes the
+//! first in line to try again; a waiter that finds no frame then has its old place again. That look is not ordered against the line's
+//! own changes, so a wake-up can be missed. Waiters therefore also try again every [`RETRY`](crate::sync::wait::RETRY): threads by
+//! themselves, tasks by the pool's [ticker](crate::buffer::frame::ticker).
 
 use std::{collections::BTreeMap, mem, task::Waker};
 
@@ -15,6 +13,7 @@ use crate::sync::{
     waking::{StoredWaker, Wakers},
 };
 
+#[derive(Default)]
 pub(crate) struct FrameWaiters {
     waiting: AtomicUsize,
     /// How often a frame was let go of while there was a line.
@@ -33,23 +32,7 @@ struct WakerQueue {
 #[derive(Debug)]
 pub(crate) struct WakerPlace(u64);
 
-impl WakerQueue {
-    fn place_at_the_end(&mut self) -> WakerPlace {
-        self.next += 1;
-        WakerPlace(self.next)
-    }
-}
-
 impl FrameWaiters {
-    pub(crate) fn new() -> Self {
-        Self {
-            waiting: AtomicUsize::new(0),
-            reliefs: AtomicUsize::new(0),
-            line: Mutex::new(WakerQueue::default()),
-        }
-    }
-
-    /// Returns whether any thread or task waits for a frame.
     #[inline]
     pub(crate) fn any(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) != 0
@@ -60,7 +43,6 @@ impl FrameWaiters {
         !self.line.lock().places.is_empty()
     }
 
-    /// Returns a number that changes when a frame is let go of while there is a line.
     pub(crate) fn reliefs(&self) -> usize {
         self.reliefs.load(Ordering::Relaxed)
     }
@@ -72,31 +54,28 @@ impl FrameWaiters {
 
     /// Gets in line for one wake-up, at the place that it has had so far, or at the end.
     pub(crate) fn enlist(&self, place: &mut Option<WakerPlace>, waker: &Waker) {
-        // Dropped after the lock, whether it is this one or the former.
         let waker = StoredWaker::of(waker);
-        let former;
-        {
-            let mut line = self.line.lock();
-            let place = place.get_or_insert_with(|| line.place_at_the_end());
-            former = line.places.insert(place.0, waker);
-            self.note(&line);
-            if seeded!("waker_dropped_under_a_lock") {
-                drop(former);
-                return;
-            }
+        let mut line = self.line.lock();
+        let at_the_end = || {
+            line.next += 1;
+            WakerPlace(line.next)
+        };
+        let place = place.get_or_insert_with(at_the_end).0;
+        let former = line.places.insert(place, waker);
+        self.note(&line);
+        if !seeded!("waker_dropped_under_a_lock") {
+            drop(line);
         }
         drop(former);
     }
 
     /// Leaves the line. Returns true if its owner was woken, and has not been in line again since.
     pub(crate) fn leave(&self, place: &WakerPlace) -> bool {
+        let mut line = self.line.lock();
         // Dropped after the lock.
-        let left;
-        {
-            let mut line = self.line.lock();
-            left = line.places.remove(&place.0);
-            self.note(&line);
-        }
+        let left = line.places.remove(&place.0);
+        self.note(&line);
+        drop(line);
         left.is_none()
     }
 
@@ -106,7 +85,6 @@ impl FrameWaiters {
         self.wake_one_with(&mut Wakers::new());
     }
 
-    /// Wakes the first in line, together with the other `wakers`.
     pub(crate) fn wake_one_with(&self, wakers: &mut Wakers) {
         self.note_relief();
         let mut line = self.line.lock();
@@ -116,14 +94,12 @@ impl FrameWaiters {
 
     /// Wakes the whole line. Returns false where there was none.
     pub(crate) fn wake_all(&self) -> bool {
-        let line = {
-            let mut line = self.line.lock();
-            let places = mem::take(&mut line.places);
-            self.note(&line);
-            places
-        };
-        let any = !line.is_empty();
-        line.into_values().for_each(StoredWaker::wake);
+        let mut line = self.line.lock();
+        let places = mem::take(&mut line.places);
+        self.note(&line);
+        drop(line);
+        let any = !places.is_empty();
+        places.into_values().for_each(StoredWaker::wake);
         any
     }
 
@@ -160,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_freed_frame_wakes_the_first_in_line_and_only_that_one() {
-        let line = FrameWaiters::new();
+        let line = FrameWaiters::default();
         let ((first, first_waker), (second, second_waker)) = (waker(), waker());
         let woken = || (first.0.load(Ordering::SeqCst), second.0.load(Ordering::SeqCst));
         let (mut first_place, mut second_place) = (None, None);
@@ -182,7 +158,7 @@ mod tests {
 
     #[test]
     fn a_waiter_that_has_left_is_not_woken_in_the_stead_of_another() {
-        let line = FrameWaiters::new();
+        let line = FrameWaiters::default();
         let ((gone, gone_waker), (there, there_waker)) = (waker(), waker());
         let (mut gone_place, mut there_place) = (None, None);
         line.enlist(&mut gone_place, &gone_waker);

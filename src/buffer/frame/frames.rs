@@ -92,8 +92,8 @@ impl Frames {
             dirty_counts: DirtyCounts::new(),
             slots: ReaderSlots::new(),
             waiters: Waiters::new(),
-            frame_waiters: FrameWaiters::new(),
-            held_back: FrameWaiters::new(),
+            frame_waiters: FrameWaiters::default(),
+            held_back: FrameWaiters::default(),
             admission: Admission::default(),
             ticker: Ticker::default(),
             clean_list: CleanList::new(0),
@@ -147,7 +147,6 @@ impl Frames {
         self.arena.present_bytes() - self.first_frame
     }
 
-    /// Returns how many chunks of the arena `frames` frames take.
     pub(crate) fn chunks_for(&self, frames: u32) -> usize {
         self.arena.chunks_for(self.offset_of(FrameNo(frames)))
     }
@@ -159,7 +158,6 @@ impl Frames {
         frames * FrameArrays::BYTES_PER_FRAME + parts + copies
     }
 
-    /// Makes the error of a frame that cannot be pinned once more.
     pub(crate) fn too_many_pins(&self, page: PageId) -> Error {
         Error::TooManyPins { page, path: self.file_paths.of(page.file) }
     }

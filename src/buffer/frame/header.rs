@@ -54,14 +54,12 @@ unsafe impl Zeroed for StateAndName {
     }
 }
 
-/// All frames of a pool.
 pub(crate) struct FrameArrays {
     states: HugeSlice<StateAndName>,
     headers: HugeSlice<FrameHeader>,
 }
 
 impl FrameArrays {
-    /// The bytes that a frame takes here.
     pub(crate) const BYTES_PER_FRAME: usize = size_of::<StateAndName>() + size_of::<FrameHeader>();
 
     /// Makes `most` free frames, of which the first `present` have their memory from the start.

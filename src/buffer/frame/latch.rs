@@ -26,7 +26,6 @@ use crate::{
     },
 };
 
-/// The two kinds of latch.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Latch {
     Shared,
@@ -139,7 +138,6 @@ impl Pin {
         self.frames().waiters.get_in_line(self.frame_no(), self.frame(), Want::ReadDone, Drive::Task, waker)
     }
 
-    /// Leaves the line.
     pub(crate) fn cancel_wait(&self, ticket: &Ticket) {
         if self.frames().process.is_current() && self.frames().waiters.cancel(ticket, self.frame()) {
             self.attend();
@@ -222,7 +220,6 @@ impl Pin {
         }
     }
 
-    /// Changes the exclusive latch into a share latch, with no gap for another writer.
     pub(crate) fn downgrade_latch(&self, changed: bool) {
         self.release_changed(|s| s.downgrade(changed));
     }

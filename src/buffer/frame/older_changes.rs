@@ -1,19 +1,16 @@
 //! Log positions of changes that are being written, of pages that were changed again meanwhile.
 //!
-//! A frame has one recLSN. It is the position of the first change that the disk does not have, and stays so while the write of
-//! that change is under way, since the write may fail. A change of the page in that time begins anew: if the write succeeds, the
-//! log is needed from that change on. So the frame takes the new position, and the older one is set aside here, until a write of
-//! the page succeeds.
+//! A frame has one recLSN: the position of the first change that the disk does not have, also while that is written, since the write
+//! may fail. A change of the page in that time begins anew: the frame takes the new position, and the older one is set aside here,
+//! until a write of the page succeeds. Invariants:
 //!
-//! Invariants:
 //! 1. the lowest of a frame's recLSN and what is set aside for it is no higher than the first change of the page that has not reached
 //!    the disk. It is lower only if a write ends in the very moment in which a change sets its position aside, and until the next
 //!    write of the page succeeds;
 //! 2. a position is set aside only for a page that is dirty or becomes so, and goes with the page's next write that succeeds, or
 //!    when the changes are thrown away. So there is none for a page that is clean.
 //!
-//! Lock order: the lock is a leaf. A thread that changes a page while it is written takes it, and copies the page anyway. No
-//! other thread takes it while nothing is set aside.
+//! Lock order: the lock is a leaf, which no thread takes while nothing is set aside, but one that changes a page while it is written.
 
 use std::collections::BTreeMap;
 
@@ -28,7 +25,6 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct OlderChanges {
     positions: Mutex<BTreeMap<FrameNo, Lsn>>,
-    /// How many there are.
     count: AtomicUsize,
 }
 

@@ -86,24 +86,20 @@ impl PageLsn {
         Self { is_big_endian: true, ..self }
     }
 
-    /// Returns at which byte of a page it is.
     pub(crate) fn offset(self) -> usize {
         self.offset
     }
 
-    /// Returns whether a page of `page_bytes` bytes has room for it there.
     pub(crate) fn fits(self, page_bytes: usize) -> bool {
         self.offset.checked_add(Self::BYTES).is_some_and(|end| end <= page_bytes)
     }
 
-    /// Returns the LSN in a page.
     pub(crate) fn read(self, page: &[u8]) -> Lsn {
         let mut bytes = [0; Self::BYTES];
         bytes.copy_from_slice(&page[self.offset..][..Self::BYTES]);
         Lsn(if self.is_big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
     }
 
-    /// Puts the LSN into a page.
     pub(crate) fn write(self, lsn: Lsn, page: &mut [u8]) {
         let bytes = if self.is_big_endian { lsn.0.to_be_bytes() } else { lsn.0.to_le_bytes() };
         page[self.offset..][..Self::BYTES].copy_from_slice(&bytes);

@@ -62,7 +62,6 @@ impl FramesHandle {
         Pin { frames, held: HeldFrame::new(frame, slot) }
     }
 
-    /// Returns a reference to the frames, which keeps their memory.
     pub(crate) fn keep(&self) -> Arc<Frames> {
         Arc::clone(&self.frames)
     }
@@ -131,12 +130,10 @@ impl Pin {
         Self::counted(self.frames, self.frame_no())
     }
 
-    /// Makes a value of a pin that the state word holds.
     fn counted(frames: NonNull<Frames>, no: FrameNo) -> Self {
         Self { frames, held: HeldFrame::new(no, SlotNo::NONE) }
     }
 
-    /// Returns the slot that holds it, if one does.
     #[inline]
     pub(super) fn slot(&self) -> Option<&'static ReaderSlot> {
         self.frames().slots.at(self.held.slot())
@@ -153,7 +150,6 @@ impl Pin {
         unsafe { self.frames().arrays.get_unchecked(self.frame_no()) }
     }
 
-    /// Returns the address of the page's bytes. Reading or writing them takes a latch.
     #[inline]
     pub(crate) fn address(&self) -> NonNull<u8> {
         if self.frame().state.load().is_shadowed() {
@@ -182,7 +178,6 @@ impl Pin {
         NonNull::slice_from_raw_parts(self.address(), self.frames().page_size().bytes())
     }
 
-    /// Returns where the page keeps its LSN, if it does.
     #[inline]
     pub(crate) fn place_of_lsn(&self) -> Option<PageLsn> {
         self.frames().page_lsn.filter(|_| self.frame().state.load().keeps_lsn())
@@ -334,7 +329,6 @@ impl Pins {
         self.numbers.push(pin.frame_no());
     }
 
-    /// Adds a pin before all others.
     pub(crate) fn push_front(&mut self, pin: Pin) {
         debug_assert!(ptr::eq(self.frames(), pin.frames()), "pins of two pools in one list");
         let pin = ManuallyDrop::new(pin.into_counted());
@@ -345,7 +339,6 @@ impl Pins {
         other.drain().for_each(|pin| self.push(pin));
     }
 
-    /// Returns the frames whose pins are still here.
     fn left(&self) -> &[FrameNo] {
         &self.numbers[self.taken..]
     }
@@ -380,7 +373,6 @@ impl Pins {
         self.frames().frame(self.frame_no(index)).page()
     }
 
-    /// Returns the pinned frames, in order.
     pub(crate) fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
         self.left().iter().map(|&no| self.frames().frame(no))
     }

@@ -4,7 +4,6 @@
 
 use crate::sync::atomic::{AtomicU32, Ordering};
 
-/// How many frames a pool has, and may have.
 pub(crate) struct Size {
     most: u32,
     frames: AtomicU32,
@@ -14,7 +13,6 @@ pub(crate) struct Size {
 }
 
 impl Size {
-    /// Makes the size of a pool of `frames` frames, which may become `most`.
     pub(crate) fn new(frames: u32, most: u32) -> Self {
         assert!(0 < frames && frames <= most, "{frames} frames of {most}");
         Self {
@@ -30,7 +28,6 @@ impl Size {
         self.frames.load(Ordering::Relaxed)
     }
 
-    /// Returns how many there may be at most.
     pub(crate) fn most(&self) -> u32 {
         self.most
     }
@@ -45,7 +42,6 @@ impl Size {
         self.highest.load(Ordering::Relaxed)
     }
 
-    /// Sets how many frames get pages from here on.
     pub(crate) fn keep_to(&self, frames: u32) {
         self.frames.store(frames, Ordering::Relaxed);
     }

@@ -46,7 +46,6 @@ pub(crate) struct ReaderSlots {
     of_first_frame: [SlotWord; 2],
 }
 
-/// One slot.
 pub(crate) struct ReaderSlot {
     /// A [`SlotWord`]: what it holds.
     held: AtomicU64,
@@ -115,7 +114,6 @@ impl SlotWord {
         self.0 & LATCHED != 0
     }
 
-    /// Returns the same pin without the latch.
     pub(crate) fn unlatched(self) -> Self {
         Self(self.0 & !LATCHED)
     }
@@ -138,7 +136,6 @@ impl ReaderSlots {
         if asymmetric::is_available() && pool < NO_POOL { Self::of_pool(pool, 0) } else { Self::closed() }
     }
 
-    /// Makes slots of which none can be taken.
     fn closed() -> Self {
         Self::of_pool(NO_POOL, 1)
     }
@@ -166,7 +163,6 @@ impl ReaderSlots {
         &self.all.0
     }
 
-    /// Makes the word of a pin on the frame, with a share latch where it is `latched`.
     #[inline]
     pub(crate) fn word(&self, no: FrameNo, latched: bool) -> SlotWord {
         SlotWord(self.of_first_frame[usize::from(latched)].0 | u64::from(no.0))
@@ -193,7 +189,6 @@ impl ReaderSlots {
         (first + 1..first + SLOTS).find(|&at| self.slots()[at].take(word, self.closed))
     }
 
-    /// Returns the slot of that number, if it is one.
     #[inline]
     pub(crate) fn at(&self, no: SlotNo) -> Option<&'static ReaderSlot> {
         // A remainder, so that it is not compared with their count.
@@ -324,7 +319,6 @@ impl ReaderSlot {
         }
     }
 
-    /// Returns whether it is marked PENDING for this frame.
     pub(crate) fn is_pending(&self, name: SlotWord) -> bool {
         self.mark.load(Ordering::Relaxed) == name.unlatched().0 | PENDING
     }
@@ -379,7 +373,6 @@ impl Holds {
         self.0.iter().copied()
     }
 
-    /// Returns how many slots hold the frame.
     pub(crate) fn of(&self, no: FrameNo) -> u64 {
         if self.0.is_empty() {
             return 0;

@@ -1,12 +1,9 @@
 //! A thread that looks after tasks, which cannot look for themselves.
 //!
 //! A thread that waits for something that it may miss, or that another may take first, wakes up now and then and looks; a task
-//! waits until it is woken. For tasks there is one thread a pool, which ticks every [`RETRY`]. It wakes the tasks that wait for
-//! [a frame](super::frame_waiters), for [room](super::dirty_counts) or to be [let in](super::admission), and looks after the lines for [latches](super::waiters)
-//! in which a task is called and does not come. It is started when there is such a task, and ends soon after the last. Where the
-//! system gives no thread, the caller is told, and makes the task look for itself.
-//!
-//! It keeps the frames for at most one tick.
+//! waits until it is woken. For tasks there is one thread a pool, which ticks every [`RETRY`]. It wakes the tasks that wait for a
+//! frame, for room or to be let in, and looks after the lines for [latches](super::waiters) in which a task is called and does not
+//! come. It runs while there is such a task, and keeps the frames for at most one tick.
 //!
 //! Lock order: the ticker's lock is taken before those of the lines, which it looks at.
 

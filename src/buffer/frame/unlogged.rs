@@ -1,10 +1,9 @@
 //! Changes for which no log position was stated, in a pool with a log: most likely a call was forgotten.
 //!
-//! They are counted, and the first is reported as an event. In a pool that refuses them each such page is known here until its
-//! changes are covered by an image of the whole page, or thrown away; meanwhile no write-out takes it.
-//!
-//! A page is refused under its exclusive latch, and looked for here under a share latch, so what a write-out is told stands until
-//! it has begun the write. Lock order: the lock is a leaf. No thread takes it while no page is refused.
+//! They are counted, and the first is reported as an event. In a pool that refuses them such a page is known here until its changes
+//! are covered by an image of the whole page, or thrown away; meanwhile no write-out takes it. It is refused under its exclusive latch,
+//! and looked for here under a share latch, so what a write-out is told stands until it has begun the write. Lock order: the lock is a
+//! leaf, which no thread takes while no page is refused.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -52,12 +51,10 @@ pub(crate) struct Unlogged {
     /// What becomes of them; nothing in a pool without a log.
     rule: Option<UnloggedChanges>,
     refused: Mutex<BTreeSet<FrameNo>>,
-    /// How many are refused.
     count: AtomicUsize,
 }
 
 impl Unlogged {
-    /// Makes the rule of a pool with a log, if there is one.
     pub(crate) fn new(rule: Option<UnloggedChanges>) -> Self {
         Self { rule, ..Self::default() }
     }
@@ -68,7 +65,6 @@ impl Unlogged {
         self.count.load(Ordering::Relaxed) > 0 && self.refused.lock().contains(&no)
     }
 
-    /// Returns what becomes of changes without a log position, in a pool with a log.
     pub(super) fn rule(&self) -> Option<UnloggedChanges> {
         self.rule
     }

@@ -36,7 +36,6 @@ const CHUNKS_MAX: usize = 1 << 14;
 /// pin and the last lease, since those keep the pool.
 pub(crate) struct Arena {
     mapping: Mapping,
-    /// All bytes that there may be.
     len: usize,
     /// The chunks' size, as a power of two.
     chunk_bits: u32,
@@ -61,7 +60,6 @@ impl Arena {
         Ok(arena)
     }
 
-    /// Returns whether the system was asked for huge pages and did not refuse.
     pub(crate) fn asked_for_huge_pages(&self) -> bool {
         self.mapping.huge_pages
     }
@@ -100,12 +98,10 @@ impl Arena {
         len.div_ceil(1 << self.chunk_bits)
     }
 
-    /// Returns how many chunks, the first ones, have memory.
     pub(crate) fn present(&self) -> usize {
         self.present.load(Ordering::Relaxed)
     }
 
-    /// Returns how many bytes have memory.
     pub(crate) fn present_bytes(&self) -> usize {
         (self.present() << self.chunk_bits).min(self.len)
     }

@@ -23,7 +23,6 @@ pub(crate) const SMALL: usize = 4096;
 /// load a few bytes behind it before it finds that it does not need them.
 pub(crate) const READABLE_BEHIND: usize = SMALL;
 
-/// The most that one mapping can be.
 const LEN_MAX: usize = 16_383 << 30;
 
 pub(crate) struct Mapping {
@@ -116,7 +115,6 @@ impl Mapping {
         unsafe { mm::mprotect(first.as_ptr().cast(), part.len(), protection) }
     }
 
-    /// Returns the address of the first byte of a part of the mapping.
     fn first_of(&self, part: &Range<usize>) -> NonNull<u8> {
         assert!(part.start <= part.end && part.end <= self.len, "{part:?} of {} bytes", self.len);
         // SAFETY: it lies in the mapping, or at its end.
@@ -141,7 +139,6 @@ impl Mapping {
         self.advise(0..self.len, Advice::LinuxHugepage)
     }
 
-    /// Releases the memory of a part.
     fn discard(&self, part: Range<usize>) -> rustix::io::Result<()> {
         self.advise(part, Advice::LinuxDontNeed)
     }
@@ -187,7 +184,6 @@ impl Mapping {
     #[allow(clippy::unused_self)]
     pub(crate) fn keep_from_children(&self) {}
 
-    /// Faults in every page now: a later fault would hit a reader.
     fn fault_in(&self, part: Range<usize>) -> Result<()> {
         self.touch(part);
         Ok(())

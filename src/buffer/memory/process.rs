@@ -59,7 +59,6 @@ impl Process {
 }
 
 impl Process {
-    /// Returns whether this is the process that calls.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         #[cfg(test)]
@@ -69,7 +68,6 @@ impl Process {
         self.calls() || seeded!("fork_not_noticed")
     }
 
-    /// Returns an error where another process calls.
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         if self.is_current() { Ok(()) } else { Err(Error::Forked) }

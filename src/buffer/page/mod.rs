@@ -1,15 +1,13 @@
 //! Pages as callers hold them: pins and guards.
 //!
-//! Two steps, as in every buffer manager of this kind: a **pin** ([`PinnedPage`]) keeps the page in its frame, a **latch**
-//! orders access to its bytes. A guard is a latch as a value: [`PageRead`] and [`PageWrite`] borrow their pin, [`OwnedPageRead`] and
-//! [`OwnedPageWrite`] own it. A [`PageHint`] is where a page was.
+//! A **pin** ([`PinnedPage`]) keeps the page in its frame, a **latch** orders access to its bytes. A guard is a latch as a value:
+//! [`PageRead`] and [`PageWrite`] borrow their pin, [`OwnedPageRead`] and [`OwnedPageWrite`] own it.
 //!
 //! The guards are the only way to the bytes, so this folder holds the only references ever made into a frame. There is none into
 //! a frame that is being read from disk: no pin on it gets into these types before the read is over.
 //!
-//! Lock order: the caller orders content latches. Within the pool only write-out takes them, one at a time.
-//!
-//! PostgreSQL's counterpart: `PinBuffer` and `LockBuffer` in `bufmgr.c`.
+//! Lock order: the caller orders content latches. Within the pool only write-out takes them, one at a time. PostgreSQL's counterpart:
+//! `PinBuffer` and `LockBuffer` in `bufmgr.c`.
 
 #![allow(unsafe_code)]
 
@@ -109,7 +107,6 @@ impl PinnedPage {
         self.pin.into_counted()
     }
 
-    /// Returns the pin inside.
     pub(crate) fn pin(&self) -> &Pin {
         &self.pin
     }
@@ -258,7 +255,6 @@ impl PinnedPage {
         Ok((has_room && self.pin.try_latch(latch)).then_some(self.pin))
     }
 
-    /// Returns the path of the page's file, for an error.
     fn path(&self) -> Option<Arc<Path>> {
         self.pin.frames().file_paths.of(self.id().file)
     }

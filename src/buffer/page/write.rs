@@ -32,7 +32,6 @@ struct Change {
 }
 
 impl Change {
-    /// Notes the log record that covers the change.
     fn set_lsn(&mut self, pin: &Pin, record: LogRecord) {
         (self.is_stated, self.is_changed) = (true, true);
         if record.end == Lsn::UNLOGGED {
@@ -47,7 +46,6 @@ impl Change {
         self.is_overwritten = false;
     }
 
-    /// Notes a log record that holds the whole page.
     fn set_image_lsn(&mut self, pin: &Pin, record: LogRecord) {
         self.is_overwritten |= !seeded!("image_keeps_a_later_lsn");
         self.set_lsn(pin, record);
@@ -135,7 +133,6 @@ pub struct PageWrite<'a> {
 }
 
 impl<'a> PageWrite<'a> {
-    /// Makes a guard of an exclusive latch that was taken through this pin.
     pub(super) fn of_latched(pin: &'a Pin) -> Self {
         Self { pin, change: Change::default() }
     }
@@ -261,7 +258,6 @@ pub struct OwnedPageWrite {
 }
 
 impl OwnedPageWrite {
-    /// Makes a guard of a pin that comes with the exclusive latch.
     pub(crate) fn of_latched(pin: Pin) -> Self {
         debug_assert!(pin.frame().state.load().is_valid(), "handed out before it was read: {pin:?}");
         Self { pin: Some(pin), change: Change::default() }

@@ -83,7 +83,6 @@ struct Sought {
 }
 
 impl Sought {
-    /// Returns the bucket where the cluster belongs in a partition of this span.
     #[inline]
     fn bucket(self, span: u32) -> usize {
         // The highest bit, which says that the partition grows, does not belong to the index.
@@ -95,7 +94,6 @@ impl Sought {
         (self.hash >> 33) as u32
     }
 
-    /// Returns the place where it belongs.
     #[inline]
     fn place(self) -> usize {
         (((self.hash & 0xffff_ffff) * PLACES as u64) >> 32) as usize
@@ -123,7 +121,6 @@ impl PageTable {
         Ok(table)
     }
 
-    /// Returns the bytes that the table takes.
     pub(crate) fn memory(&self) -> usize {
         self.in_use() * size_of::<Bucket>() + size_of_val(&*self.spans) + size_of_val(&*self.locks)
     }
@@ -160,7 +157,6 @@ impl PageTable {
         unsafe { self.spans.get_unchecked(partition) }
     }
 
-    /// Returns the bucket where the cluster belongs in a partition of this span.
     #[inline]
     fn bucket(&self, sought: Sought, span: u32) -> &Bucket {
         let bucket = sought.bucket(span);
@@ -244,7 +240,6 @@ impl PageTable {
         prefetch(bucket.cluster(sought.place()));
     }
 
-    /// Locks the page's partition for changes.
     pub(crate) fn lock(&self, page: PageId) -> Partition<'_> {
         Partition::lock(self, page)
     }
@@ -271,7 +266,6 @@ impl PageTable {
         self.buckets[..self.in_use()].iter().flat_map(Bucket::entries)
     }
 
-    /// Returns how many clusters the blocks are in.
     pub(crate) fn clusters_of(blocks: &Range<u32>) -> usize {
         blocks.len().div_ceil(BLOCKS)
     }
@@ -384,19 +378,16 @@ impl Slot {
     }
 }
 
-/// Returns the key of the page's cluster.
 #[inline]
 fn key_of(page: PageId) -> u64 {
     page.to_word() / BLOCKS as u64 + 1
 }
 
-/// Returns the page's place in its cluster.
 #[inline]
 fn block_of(page: PageId) -> usize {
     page.block.0 as usize % BLOCKS
 }
 
-/// Returns the pages of the cluster that have frames.
 fn mapped_in(key: u64, cluster: &Cluster) -> impl Iterator<Item = (FrameNo, PageId)> {
     let first = (key - 1) * BLOCKS as u64;
     let slots = cluster.iter().enumerate();
@@ -409,19 +400,16 @@ impl Bucket {
         &self.keys[place]
     }
 
-    /// Returns all places and what is in them.
     #[inline]
     fn keys(&self) -> impl Iterator<Item = (usize, u64)> {
         self.keys.iter().map(|key| key.load(Ordering::Acquire)).enumerate()
     }
 
-    /// Returns the pages that are mapped here.
     fn entries(&self) -> impl Iterator<Item = (FrameNo, PageId)> {
         let taken = self.keys().filter(|&(_, key)| key != 0);
         taken.flat_map(|(place, key)| mapped_in(key, self.cluster(place)))
     }
 
-    /// Returns the place of this key.
     #[inline]
     fn place_of(&self, key: u64) -> Option<usize> {
         // All are compared, without a branch, since the processor cannot guess which it is.

@@ -13,7 +13,6 @@ use crate::{
     },
 };
 
-/// A partition has no place left.
 #[derive(Debug)]
 pub(crate) struct Full;
 
@@ -27,7 +26,6 @@ pub(crate) struct Partition<'a> {
     taken: MutexGuard<'a, u32>,
 }
 
-/// A place of a bucket.
 type ClusterPlace<'a> = (&'a Bucket, usize);
 
 impl<'a> Partition<'a> {
@@ -38,7 +36,6 @@ impl<'a> Partition<'a> {
         Self { table, sought, cluster, taken }
     }
 
-    /// Returns the page's frame.
     pub(crate) fn frame(&self) -> Option<FrameNo> {
         self.cluster.and_then(|(bucket, place)| bucket.cluster(place)[self.sought.block].load())
     }
@@ -48,13 +45,11 @@ impl<'a> Partition<'a> {
         Translation::seen(self.sought, bucket, place, self.span_word(), self.span())
     }
 
-    /// Returns the pages of the page's cluster that have frames.
     pub(super) fn list(&self) -> impl Iterator<Item = (FrameNo, PageId)> {
         let key = self.sought.key;
         self.cluster.into_iter().flat_map(move |(bucket, place)| mapped_in(key, bucket.cluster(place)))
     }
 
-    /// Maps the page to `frame`.
     pub(crate) fn insert(&mut self, frame: FrameNo) -> Result<(), Full> {
         let block = self.sought.block;
         if let Some((bucket, place)) = self.cluster {
@@ -90,7 +85,6 @@ impl<'a> Partition<'a> {
         }
     }
 
-    /// Moves on to another page of the same cluster.
     pub(crate) fn turn_to(&mut self, page: PageId) {
         debug_assert_eq!(key_of(page), self.sought.key);
         self.sought.block = block_of(page);

@@ -35,7 +35,6 @@ impl GhostList {
         })
     }
 
-    /// Changes how many ghosts there is room for.
     pub(super) fn resize(&self, pages: usize) {
         self.in_use.store(pages.div_ceil(GHOSTS), Ordering::Relaxed);
     }
@@ -66,7 +65,6 @@ impl GhostList {
     }
 }
 
-/// Returns the word with `ghost` as its newest, and without its oldest.
 fn push(word: u64, ghost: u16) -> u64 {
     word << BITS | u64::from(ghost)
 }

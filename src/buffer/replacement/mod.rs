@@ -2,19 +2,15 @@
 //!
 //! S3-FIFO (Yang and others, SOSP 2023) with a [correlated reference period](Order::admit) (as of LRU-K and 2Q) and a
 //! [challenge](Order::challenge). A page enters the **small** queue, an eighth of the frames, first in first out. Uses right
-//! after it came in do not count: they are mostly one. If the page was not used after that by the time its turn comes, it is
-//! evicted and leaves a **ghost** for a while. Otherwise it moves to the **main** queue, where each turn halves its usage count,
-//! and a page whose count is 0 is evicted. A page that [returns](ghosts) meanwhile enters the small queue again, and takes the
-//! place of the oldest page of main if that was not used. So a scan passes through the small queue only, and a loop that is
-//! longer than the pool keeps a part of itself.
+//! after it came in do not count. If the page was not used after that by the time its turn comes, it is evicted and leaves a **ghost**
+//! for a while. Otherwise it moves to the **main** queue, where each turn halves its usage count, and a page whose count is 0 is
+//! evicted. A page that [returns](ghosts) meanwhile takes the place of the oldest page of main if that was not used. So a scan passes
+//! through the small queue only, and a loop that is longer than the pool keeps a part of itself.
 //! `design/decisions/0026-returned-pages-challenge.md` has what it misses, beside others.
 //!
-//! * **A hit** does not call this: the use is counted in the frame's state word, by the step that pins it.
-//! * **Decisions** are in [`order`], a plain value without atomics.
-//! * **Free frames** come before any page goes: each shard has a queue of them, and [`FreeFrames`] knows how long. In a pool
-//!   that has none, a miss finds that out by one look at a number that is then not written.
-//! * **Shards** of a thousand frames or so keep threads out of each other's way: each is an order by itself. Threads take frames
-//!   from the shards in turn, and pass by a shard that is locked. A miss locks one for a few steps.
+//! A hit does not call this: the use is counted in the frame's state word. Decisions are in [`order`], a plain value without atomics.
+//! Free frames come before any page goes. **Shards** of a thousand frames or so keep threads out of each other's way: each is an order
+//! by itself. Threads take frames from the shards in turn, and pass by a shard that is locked. A miss locks one for a few steps.
 //!
 //! Invariants: 1. every frame is in one queue of one shard. A frame that is taken becomes the newest of the small queue. Only a pool
 //! that shrinks takes frames out; 2. a frame among the free ones has no page, and gets one only from the thread that takes it out of
@@ -119,7 +115,7 @@ impl Replacement {
 
     /// Returns how many frames are free.
     pub(super) fn free(&self) -> usize {
-        self.free.all()
+        self.free.all.load(Ordering::Relaxed)
     }
 
     /// Takes a free frame, if there is one that `take` accepts: `take` checks whether the frame is still free.
@@ -244,7 +240,8 @@ impl Replacement {
         }
     }
 
-    /// Notes that the page of a claimed frame goes for another. It leaves a ghost where it is to be remembered.
+    /// Notes that the page of a claimed frame goes for another, and leaves a ghost where it is to be remembered. The page that is no
+    /// longer new by that loses its uses so far: they were one burst. If it left a ghost when it was evicted, it has returned.
     fn change_page<'a>(
         &self,
         shard: usize,
@@ -256,18 +253,6 @@ impl Replacement {
         if is_remembered {
             self.ghosts.note(frame(self.layout.number(shard, index)).page());
         }
-        self.admit(shard, order, index, frame);
-    }
-
-    /// Notes that the frame is to get a page. The page that is no longer new loses its uses so far: they were one burst. If the
-    /// page left a ghost when it was evicted, it has returned.
-    fn admit<'a>(
-        &self,
-        shard: usize,
-        order: &mut Order,
-        index: usize,
-        frame: &impl Fn(FrameNo) -> Frame<'a>,
-    ) {
         let Some(past) = order.admit(index) else { return };
         let past_frame = frame(self.layout.number(shard, past));
         if matches!(past_frame.state.load().phase(), Phase::Free | Phase::Claimed) {
@@ -301,14 +286,9 @@ struct FreeFrames {
 }
 
 impl FreeFrames {
-    /// Makes the count of `shards` shards, none of which has a free frame.
     fn new(shards: usize) -> Self {
         let in_shards = (0..shards).map(|_| AtomicU32::new(0)).collect();
-        Self { all: CachePadded::new(AtomicUsize::new(0)), in_shards }
-    }
-
-    fn all(&self) -> usize {
-        self.all.load(Ordering::Relaxed)
+        Self { all: CachePadded::default(), in_shards }
     }
 
     /// Notes how many the shard has now. The caller has the shard's lock.

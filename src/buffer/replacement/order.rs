@@ -1,9 +1,5 @@
 //! Keeps the frames of one shard in the order in which they give up their pages, and those without a page in the order in which
-//! they are taken.
-//!
-//! A plain value: it asks its caller for what it must know of a frame. Every frame is in one queue, from [`Order::new`] on until
-//! [`Order::resize`] takes it out. A frame that was [taken](Order::take_free) from the free ones is in the small queue, as a
-//! victim is; a sweep never meets those that are still free.
+//! they are taken. A plain value: it asks its caller for what it must know of a frame.
 //!
 //! | its turn has come, and it is | in the small queue | in the main queue |
 //! |---|---|---|
@@ -16,9 +12,8 @@
 //! sweep in one queue while there are victims in the other: frames that are busy, which send it to the other queue for one step;
 //! victims that the caller does not take, being dirty; and a main queue that is used throughout. So after a round of the small
 //! queue the two take turns, and each frame has as many turns as it takes to use up its usage count: the sweep ends, and misses
-//! no victim.
-//!
-//! A sweep [in turn](Reach::InTurn) does none of that: it stays with the queue whose turn it is, and ends after a round of the small one.
+//! no victim. A sweep [in turn](Reach::InTurn) does none of that: it stays with the queue whose turn it is, and ends after a round of
+//! the small one.
 
 use std::{collections::VecDeque, mem};
 
@@ -120,12 +115,10 @@ impl Order {
         self.new_pages.reserve_exact((self.new_pages_most() + 1).saturating_sub(self.new_pages.len()));
     }
 
-    /// Returns how many frames a queue has.
     pub(super) fn len(&self, queue: Standing) -> usize {
         self.queues[Self::queue(queue)].len()
     }
 
-    /// Returns the frames of a queue, from the oldest on.
     pub(super) fn list(&self, queue: Standing) -> Vec<usize> {
         self.queues[Self::queue(queue)].front_to_back(&self.links).map(usize::from).collect()
     }
@@ -252,7 +245,6 @@ impl Order {
         (self.standings.get(past) == Some(&Standing::Small)).then_some(past)
     }
 
-    /// Notes that the page of this frame, which is in the small queue, has returned.
     pub(super) fn note_return(&mut self, frame: usize) {
         self.standings[frame] = Standing::Returned;
     }
@@ -289,7 +281,6 @@ impl Order {
         }
     }
 
-    /// Returns the queue in which a frame of this standing is.
     fn queue(of: Standing) -> usize {
         match of {
             Standing::Small | Standing::Returned | Standing::FromMain => 0,
@@ -302,7 +293,6 @@ impl Order {
         self.queues[Self::queue(queue)].first().map(usize::from)
     }
 
-    /// Takes the frame out of its queue.
     fn unlink(&mut self, frame: usize) {
         self.queues[Self::queue(self.standings[frame])].remove(frame as u16, &self.links);
     }

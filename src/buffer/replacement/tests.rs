@@ -256,6 +256,6 @@ proptest! {
         let first = first.index(free.len());
         let in_turn = (first..free.len()).chain(0..first).filter(|&shard| free[shard] > 0);
         prop_assert!(counts.shards_from(first).eq(in_turn));
-        prop_assert_eq!(counts.all(), free.iter().sum::<usize>());
+        prop_assert_eq!(counts.all.load(Ordering::Relaxed), free.iter().sum::<usize>());
     }
 }

@@ -188,7 +188,6 @@ impl OngoingWait {
         Some(Step::Write { while_refused, stuck_writer })
     }
 
-    /// Notes that the write of victims has begun.
     pub(crate) fn note_write(&mut self, now: Instant) {
         self.is_writing = true;
         self.has_tried_late |= now.saturating_duration_since(self.since) >= MOMENT;

@@ -1,20 +1,13 @@
 //! Supplies frames for pages that have none.
 //!
-//! A frame is taken in this order: one that has no page; one that the background writer has set aside
-//! [clean](crate::buffer::frame::clean_list); the next clean victim, by the order of the
-//! [replacement](crate::buffer::replacement). Dirty victims are left to the caller, which has them written. While there are dirty
-//! victims, or some are being written, no page goes that was used. A dirty page that cannot be written now, for want of
+//! A frame is taken in this order: one that has no page; one that is set aside [clean](crate::buffer::frame::clean_list); the next
+//! clean victim, by the order of the [replacement](crate::buffer::replacement). Dirty victims are left to the caller, which has them
+//! written; meanwhile no page goes that was used. A dirty page that cannot be written now, for want of
 //! [room](crate::buffer::frame::copy_room) for its copy, is no victim: a fetch that finds no other waits for the end of a write.
 //!
-//! * [`decision`]: what a fetch does that finds no frame, pure; [`shortage`]: why there is none, and what fetches found out about
-//!   that;
-//! * [`read_ahead_quota`]: the bound of look-ahead.
-//!
-//! The callers that wait for frames stand in lines [of the frames](crate::buffer::frame), where each thread that lets go of a
-//! frame sees them. The wait itself, which has victims written, is `read::frame_wait`. Lock order: each lock here is a leaf, and
-//! none is held over a wake-up.
-//!
-//! PostgreSQL's counterpart: `freelist.c`, and `GetVictimBuffer` in `bufmgr.c`.
+//! [`decision`] says what a fetch does that finds no frame, [`shortage`] why there is none; [`read_ahead_quota`] bounds look-ahead. The
+//! wait itself is `read::frame_wait`, in lines [of the frames](crate::buffer::frame). Lock order: each lock here is a leaf, and none is
+//! held over a wake-up. PostgreSQL's counterpart: `freelist.c`, and `GetVictimBuffer` in `bufmgr.c`.
 
 pub(crate) mod decision;
 pub(crate) mod read_ahead_quota;

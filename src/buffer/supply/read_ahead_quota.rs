@@ -1,12 +1,9 @@
 //! The quota of frames that look-ahead may hold, so that it never starves fetches that need a page now.
 //!
-//! Every page that is read ahead has a place in the quota. Without a pin (prefetch) it has it from the start of its read to the
-//! end; with one (a read stream), for as long as the stream has it pinned. A stream that lets go of a page that is still being
-//! read leaves the place to the read ([`leave_unattended`](crate::buffer::residency::Residency::leave_unattended)).
-//!
-//! **No file has them all** (C6): its reads may not come back. Beside other open files a file gets a place only if it then has at
-//! most three quarters of what the others leave, as with [room for copies](crate::buffer::frame::copy_room). A file that is open
-//! alone may have all of them.
+//! A page that is read ahead has its place without a pin (prefetch) until its read ends; with one (a read stream), for as long as the
+//! stream has it pinned. A stream that lets go of a page that is still being read leaves the place to the read. **No file has them
+//! all** (C6): its reads may not come back. Beside other open files a file gets a place only if it then has at most three quarters of
+//! what the others leave, as with [room for copies](crate::buffer::frame::copy_room).
 
 use crate::{
     id::FileId,
@@ -31,7 +28,6 @@ pub(crate) struct UnusedPlaces<'q> {
 }
 
 impl UnusedPlaces<'_> {
-    /// Leaves one place to a page.
     pub(crate) fn use_one(&mut self) {
         self.places -= 1;
     }
@@ -74,7 +70,6 @@ impl ReadAheadQuota {
         granted
     }
 
-    /// Returns the places, which were taken, as long as they are not used.
     pub(crate) fn unused(&self, file: FileId, places: usize) -> UnusedPlaces<'_> {
         UnusedPlaces { quota: self, file, places }
     }
@@ -93,17 +88,14 @@ impl ReadAheadQuota {
         &self.by_file[file.0 as usize % FILES]
     }
 
-    /// Returns the bytes that it takes beside itself.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.by_file)
     }
 
-    /// Returns how many places are taken now.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Returns how many places there are.
     pub(crate) fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }

@@ -1,16 +1,12 @@
-//! Why there is no frame: which holders the frames have, and what fetches that look for one have found out.
-//!
-//! However many threads and tasks look for a frame, one finds it out for all:
+//! Why there is no frame: which holders the frames have, and what fetches that look for one have found out, each for all:
 //!
 //! * the **last look** at all frames tells pins that stay from a disk that takes its time, and whether a sweep can find any
 //!   victim. It holds for a time that is long beside what it took, and for as long one sweep in vain is enough; but each frame
 //!   that is let go of is worth another sweep;
-//! * **writes are in vain**: none has ended for too long, or the disk has refused all of a batch. As a rule a fetch that meets
-//!   dirty victims waits for those rather than take the frame of a page that was used; otherwise a scan that changes its pages
-//!   would take all such frames. While writes are in vain, no fetch of the pool spares anything, for a second at least and until
-//!   a page is written again: neither a disk that hangs nor one that fails holds up reads from another. After a refusal the whole
-//!   pool pauses before it writes victims again, longer each time; when the pause is over one fetch tries for all. The first page
-//!   that is written ends it.
+//! * **writes are in vain**: none has ended for too long, or the disk has refused all of a batch. Else a fetch that meets dirty
+//!   victims waits for those: or a scan that changes its pages would take all frames of used ones. While writes are in vain, no
+//!   fetch spares anything, for a second at least and until a page is written again: a disk that hangs or fails holds up no reads
+//!   from another. After a refusal the whole pool pauses before it writes victims again, longer each time, until one is written.
 //!
 //! Lock order: the lock of the last look is held during the look. The lock of the victim writes is taken before that of a batch.
 
@@ -101,7 +97,6 @@ impl Shortage {
 }
 
 impl FromIterator<State> for Shortage {
-    /// Counts frames by their states.
     fn from_iter<I: IntoIterator<Item = State>>(states: I) -> Self {
         let mut shortage = Self::default();
         for state in states {
@@ -126,7 +121,6 @@ pub(crate) struct Findings {
     writes: Mutex<VictimWrites>,
 }
 
-/// The last looks at frames.
 #[derive(Default)]
 struct LastLooks {
     /// The last look for the holders of frames.
@@ -140,7 +134,6 @@ struct LastLooks {
 struct LastLook {
     shortage: Shortage,
     begun: Instant,
-    /// Until when it holds.
     until: Instant,
 }
 
@@ -169,7 +162,6 @@ struct VictimWrites {
 }
 
 impl VictimWrites {
-    /// Learns what came of the last batch.
     fn learn(&mut self, now: Instant) {
         let Some((pages, error)) = self.batch.as_ref().and_then(|batch| batch.outcome()) else { return };
         self.batch = None;
@@ -199,7 +191,6 @@ impl VictimWrites {
 }
 
 impl Findings {
-    /// Notes that a sweep met no victim, which began after `reliefs` reliefs.
     pub(super) fn note_futile_sweep(&self, reliefs: usize, spared: bool) {
         self.looks.lock().futile = Some(FutileSweep { reliefs, spared, holds: true });
     }
@@ -236,12 +227,10 @@ impl Findings {
         writes.pause.is_over(now)
     }
 
-    /// Notes that a batch of victims was begun.
     pub(crate) fn watch(&self, batch: &Arc<BatchStatus>) {
         self.writes.lock().batch = Some(Arc::clone(batch));
     }
 
-    /// Returns why no victim could be written lately.
     pub(super) fn refusal(&self, now: Instant) -> Option<Error> {
         let mut writes = self.writes.lock();
         writes.learn(now);

@@ -6,12 +6,10 @@
 //! so. Both that and letting go are plain stores, since the other side passes the heavy half of an
 //! [asymmetric fence](crate::sync::asymmetric).
 //!
-//! A thread that wants the page for itself, to change it or to claim the frame, *revokes* the bias. In one step it takes the mark
-//! off the word, and a pin and a share latch for itself. Then it passes the fence, and marks the slots that name the frame as
-//! PENDING. If there are any it passes the fence once more, looks what each of them holds now, adds that to the word, and says so
-//! in the mark. A holder lets go of its slot, looks at the mark, and releases in the word what is counted there. So the thread
-//! waits for no holder, and from there on all is as without slots: the word knows its holders, and they wake the thread that
-//! waits.
+//! A thread that wants the page for itself *revokes* the bias. In one step it takes the mark off the word, and a pin and a share latch
+//! for itself. Then it passes the fence, and marks the slots that name the frame as PENDING. If there are any it passes the fence once
+//! more, looks what each of them holds now, adds that to the word, and says so in the mark. A holder lets go of its slot, looks at the
+//! mark, and releases in the word what is counted there. So the thread waits for no holder, and from there on all is as without slots.
 //!
 //! Why that is right: after the first fence the thread sees the slot, or the holder sees that the bias is gone. After the second
 //! one the thread sees that the holder has let go, or the holder sees the mark. Meanwhile COUNTING in the word keeps the page from
@@ -102,7 +100,6 @@ fn count_slots(own: Pin) {
     own.unlatch_and_unpin();
 }
 
-/// Has the state word count what a slot holds that is marked PENDING.
 fn count_slot(slot: &ReaderSlot, name: SlotWord, own: &Pin) {
     // Its holder may have let go, or released the latch, since it was marked.
     let held = Some(slot.load()).filter(|held| held.is_of_frame_of(name));
@@ -117,7 +114,6 @@ fn count_slot(slot: &ReaderSlot, name: SlotWord, own: &Pin) {
 }
 
 impl Pin {
-    /// Revokes the bias of the pinned frame, as [`FramesHandle::revoke_bias`] does.
     pub(super) fn revoke_bias(&self) {
         revoke(self.frame().state, || self.beside());
     }
@@ -166,7 +162,6 @@ impl Pin {
         }
     }
 
-    /// Releases what the state word counts of a slot that was freed.
     #[cold]
     fn release_counted(self, slot: &ReaderSlot, held: SlotWord) {
         let pin = ManuallyDrop::new(self);

@@ -1,15 +1,13 @@
 //! Where a page's bytes are, and how they are lent to the device so that no thread waits for it.
 //!
-//! A page is written straight from its frame: its bytes are **lent** in the moment in which it stops being dirty, and the device
-//! reads them where they are. Readers read them too. A thread that wants to *change* them copies them to a [shadow page](pages)
-//! first, and changes the copy. From then on the page is there, and the device continues to read what it was lent. So a writer
-//! waits for a copy of a page, not for the device. Only if the system has no memory for a shadow page, it waits for the end of
-//! the write.
+//! A page is written straight from its frame: its bytes are **lent** in the moment in which it stops being dirty. A thread that wants
+//! to *change* them meanwhile copies them to a [shadow page](pages) first, and changes the copy. From then on the page is there, and
+//! the device continues to read what it was lent. So a writer waits for a copy of a page, not for the device. Only if the system has
+//! no memory for a shadow page, it waits for the end of the write.
 //!
 //! The bytes on a shadow page are copied back into the frame as soon as possible: at the end of the write, unless the page is
-//! latched; else at the end of the change that is under way then, or before the next one. If readers keep the page on its shadow
-//! page until it is written again, it is copied into the frame for the device, under a share latch. It belongs there again if no
-//! other thread reads it.
+//! latched; else at the end of the change that is under way then, or before the next one. If readers keep the page there until it is
+//! written again, it is copied into the frame for the device, under a share latch, and belongs there again if no other thread reads it.
 //!
 //! Invariants:
 //! 1. the device reads in frames, and lent bytes do not change until the write is over;
@@ -18,9 +16,8 @@
 //! 3. while the bytes are on the shadow page, the frame belongs to the write that is under way; without one, to the thread that holds the
 //!    exclusive latch.
 //!
-//! With a codec the device reads a copy instead, which the codec seals, in the [room](super::copy_room) for that.
-//!
-//! Lock order: the lock of the shadow pages, a leaf.
+//! With a codec the device reads a copy instead, which the codec seals, in the [room](super::copy_room) for that. Lock order: the lock
+//! of the shadow pages, a leaf.
 
 #![allow(unsafe_code)]
 
@@ -80,9 +77,8 @@ impl Frames {
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), self.page_size().bytes()) };
     }
 
-    /// Returns where in the arena the run's bytes start.
     pub(crate) fn run_offset(&self, run: &CopyRun) -> usize {
-        run.first() * self.page_size().bytes()
+        run.first * self.page_size().bytes()
     }
 
     /// Returns page `index` of the run, for a codec to seal.
@@ -99,7 +95,6 @@ impl Frames {
         }
     }
 
-    /// Gives back the run, as [`shrink_run`](Self::shrink_run) does.
     pub(crate) fn give_back_run(&self, mut run: CopyRun, wakers: &mut Wakers) {
         self.shrink_run(&mut run, 0, wakers);
     }

@@ -1,13 +1,9 @@
 //! Shadow pages: memory on the heap for the bytes of pages that are changed while the device reads them.
 //!
-//! The device never touches them: it reads frames, and what is on a shadow page is copied back there before it is written. So
-//! they are not registered, and are allocated one by one when needed. There are as many as pages that were changed while they
-//! were being written, and have not been copied back since (see [`shadow`](super)): nearly always none. A few are
+//! The device never touches them, so they are not registered, and are allocated one by one when needed. There are as many as pages
+//! that were changed while they were being written, and have not been copied back since: nearly always none. A few are
 //! [kept](KEPT_MAX) for the next ones from the start, and while more are used, as many: new memory may cost the system a hundred
-//! times a copy.
-//!
-//! Readers find the address without a lock. Lock order: their lock, a leaf. A thread takes it when a change moves bytes to a
-//! shadow page or copies them back.
+//! times a copy. Readers find the address without a lock. Lock order: their lock, a leaf, for changes.
 
 #[cfg(test)]
 use std::sync::atomic::AtomicBool;
@@ -32,7 +28,6 @@ const KEPT_MAX: usize = 8;
 #[repr(align(4096))]
 struct Block(#[expect(dead_code, reason = "only its size matters")] [u8; 4096]);
 
-/// A shadow page. It holds whatever was in that memory.
 type ShadowPage = Vec<Block>;
 
 pub(crate) struct ShadowPages {
@@ -107,7 +102,6 @@ impl ShadowPages {
         drop(too_many);
     }
 
-    /// Returns the frames that have one.
     pub(crate) fn owners(&self) -> Vec<FrameNo> {
         self.pages.lock().used.keys().copied().collect()
     }

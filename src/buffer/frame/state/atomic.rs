@@ -5,7 +5,6 @@ use crate::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-/// A state word in memory.
 #[derive(Debug)]
 pub(crate) struct AtomicState(AtomicU64);
 

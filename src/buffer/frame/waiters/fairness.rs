@@ -1,14 +1,13 @@
 //! What becomes of a latch that is released while waiters sleep in line for it. Pure; the caller says what time it is.
 //!
 //! Handing it to the first in line is fair and slow: no thread uses the latch until the system has woken the first, a thousand
-//! times longer than most holders keep it, and all threads that run meanwhile must get in line themselves. From then on each step
-//! is a switch of threads: a lock convoy (Blasgen et al. 1979). Only waking the first is fast and unfair: a running thread may
-//! have taken the latch again each time the first comes.
+//! times longer than most holders keep it, and all threads that run meanwhile get in line themselves: a lock convoy (Blasgen et al.
+//! 1979). Only waking the first is fast and unfair: a running thread may have taken the latch again each time the first comes.
 //!
 //! So the first is called, and until it comes any thread or task may take the latch. A waiter that comes too late keeps its
 //! place, newcomers get in line behind it, and now and then, once in [`PERIOD`] in a shard of the lines, it gets a turn: then the
 //! latch is handed to it. This is the eventual fairness of WebKit's `WTF::Lock` (Pizlo 2016) and of `parking_lot`. A waiter is
-//! thus passed over for at most one period for each waiter before it, and waking sleepers takes a small part of a latch's time.
+//! passed over for at most one period for each waiter before it.
 
 use crate::{
     buffer::frame::{state::State, waiters::want::Want},

@@ -104,19 +104,16 @@ impl FrameLine {
         self.lanes.iter().all(LinkedQueue::is_empty)
     }
 
-    /// Returns the number of waiters that were called and have not come yet.
     fn called(&self) -> usize {
         self.lanes[Lane::Called as usize].len()
     }
 }
 
 impl Waiter {
-    /// Returns whether it was called, or served.
     pub(super) fn was_reached(&self) -> bool {
         matches!(self.stage, WaiterStage::Called | WaiterStage::Served(_))
     }
 
-    /// Returns whether the latch is held on its behalf.
     pub(super) fn holds_latch(&self) -> bool {
         self.lane() == Some(Lane::Holding)
     }
@@ -154,7 +151,6 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// Gets in line at its end. Returns the key.
     pub(super) fn push(&mut self, frame: FrameNo, want: Want, drive: Drive, waker: StoredWaker) -> usize {
         let (stage, waker) = (WaiterStage::Waiting, Some(waker));
         let entry = Waiter { frame, want, drive, stage, waker, links: Links::default() };
@@ -181,16 +177,12 @@ impl Shard {
 
     /// Takes out an entry that was served.
     pub(super) fn collect(&mut self, key: usize) -> Option<Result<()>> {
-        if !matches!(self.entries[key].stage, WaiterStage::Served(_)) {
-            return None;
-        }
-        match self.remove(key).stage {
-            WaiterStage::Served(outcome) => Some(outcome),
-            _ => None,
-        }
+        let WaiterStage::Served(outcome) = &mut self.entries[key].stage else { return None };
+        let outcome = mem::replace(outcome, Ok(()));
+        self.remove(key);
+        Some(outcome)
     }
 
-    /// Exchanges the waker of an entry that waits on.
     pub(super) fn exchange_waker(&mut self, key: usize, drive: Drive, waker: &mut Option<StoredWaker>) {
         let entry = &mut self.entries[key];
         entry.drive = drive;
@@ -277,7 +269,6 @@ impl Shard {
         Passed::Nowhere
     }
 
-    /// Returns whether there are lines to be [looked after](Self::look_after).
     pub(super) fn is_watching(&self) -> bool {
         !self.watched.is_empty()
     }
@@ -338,7 +329,6 @@ impl Shard {
         }
     }
 
-    /// Returns the next waiter for the latch that is not called for it.
     fn next(&self, no: FrameNo) -> Option<usize> {
         self.lines.get(&no).and_then(FrameLine::next)
     }
@@ -350,7 +340,6 @@ impl Shard {
         self.behind(next).or_else(|| self.lines[&frame].first(Lane::Waiting).filter(|_| is_late))
     }
 
-    /// Returns the waiter behind that one in its lane.
     fn behind(&self, key: usize) -> Option<usize> {
         let entry = &self.entries[key];
         entry.lane().and_then(|lane| self.lines[&entry.frame].lanes[lane as usize].behind(key, &self.entries))
@@ -379,7 +368,6 @@ impl Shard {
         }
     }
 
-    /// Puts the entry at the end of the lane where its stage belongs.
     fn link(&mut self, key: usize) {
         let entry = &self.entries[key];
         if let Some(lane) = entry.lane() {

@@ -12,9 +12,8 @@
 //!    thread or task may take the latch, and if it comes too late once too often the latch is handed over, so none starves;
 //! 3. an entry stays until its owner collects or cancels it; cancelling one that was called or served passes the latch on.
 //!
-//! **Tasks that are not polled.** A thread that was called comes; a task comes when its runtime polls it, which may take long. So
-//! the pool's [ticker](crate::buffer::frame::ticker) looks after a line in which a task was called before others: if no called
-//! waiter has come from one tick to the next, others are called too, and a latch that was handed to a task is taken back.
+//! A thread that was called comes; a task comes when its runtime polls it, which may take long. So the pool's
+//! [ticker](crate::buffer::frame::ticker) [looks after](Waiters::look_after) a line in which a task was called before others.
 //!
 //! Wakers are called after the shard's lock is released, and where an I/O ends, after all that belongs to its end.
 

@@ -2,7 +2,6 @@
 
 use crate::buffer::frame::state::{Phase, State};
 
-/// What a waiter waits for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
     /// The end of the read that is under way.
@@ -11,9 +10,7 @@ pub(crate) enum Want {
     WriteDone,
     /// What becomes of a page that is [seized](crate::buffer::quarantine).
     Settled,
-    /// A share latch.
     Shared,
-    /// The exclusive latch.
     Exclusive,
 }
 
@@ -33,7 +30,6 @@ impl Want {
         }
     }
 
-    /// Returns the state with the wanted latch held, if it can be taken.
     pub(crate) fn latched(self, state: State) -> Option<State> {
         match self {
             Self::Exclusive => state.hand_over_exclusive(),
@@ -41,7 +37,6 @@ impl Want {
         }
     }
 
-    /// Returns the state without the latch that was held for the waiter.
     pub(super) fn unlatched(self, state: State) -> State {
         match self {
             Self::Exclusive => state.unlatch_exclusive(false),
