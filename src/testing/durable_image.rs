@@ -90,9 +90,8 @@ impl Medium {
             match &change {
                 UnsyncedChange::Len(_) => change.apply(&mut self.durable),
                 UnsyncedChange::Write { offset, bytes, is_atomic } => {
-                    let len = self.durable.len().max(offset + bytes.len());
-                    self.durable.resize(len, 0);
-                    keep_some(&mut self.durable, len, (*offset, bytes, *is_atomic), dice);
+                    reach(&mut self.durable, offset + bytes.len());
+                    keep_some(&mut self.durable, usize::MAX, (*offset, bytes, *is_atomic), dice);
                 }
             }
             self.synced += 1;
@@ -111,8 +110,7 @@ impl Medium {
                 UnsyncedChange::Len(len) => lost_end = lost_end.min(*len),
                 UnsyncedChange::Write { offset, bytes: written, is_atomic } => {
                     if at < lengths_kept {
-                        let len = bytes.len().max(offset + written.len());
-                        bytes.resize(len, 0);
+                        reach(&mut bytes, offset + written.len());
                     }
                     let end = bytes.len().min(lost_end);
                     keep_some(&mut bytes, end, (*offset, written, *is_atomic), dice);
@@ -129,11 +127,16 @@ impl UnsyncedChange {
             Self::Len(len) => file.resize(*len, 0),
             Self::Write { offset, bytes, .. } => {
                 let end = offset + bytes.len();
-                file.resize(file.len().max(end), 0);
+                reach(file, end);
                 file[*offset..end].copy_from_slice(bytes);
             }
         }
     }
+}
+
+/// Adds zeros to a file that ends before `end`.
+fn reach(file: &mut Vec<u8>, end: usize) {
+    file.resize(file.len().max(end), 0);
 }
 
 /// Keeps of a write each sector that lies before `end`, or not, by chance; an atomic one as a whole.

@@ -41,7 +41,7 @@ pub(crate) struct ZeroingRound {
 
 #[derive(Debug)]
 pub(crate) struct Growth {
-    ready: u32,
+    pub(crate) ready: u32,
     step: u32,
     /// Those in line, and how many blocks they wish for.
     line: VecDeque<(GrowthTicket, u32)>,
@@ -59,14 +59,6 @@ impl Growth {
     pub(crate) fn new(blocks: u32, step: u32) -> Self {
         let (line, outcomes) = (VecDeque::new(), Vec::new());
         Self { ready: blocks, step, line, outcomes, tickets: 0, ahead_is_ordered: false, has_remains: false }
-    }
-
-    pub(crate) fn ready(&self) -> u32 {
-        self.ready
-    }
-
-    pub(crate) fn set_ready(&mut self, blocks: u32) {
-        self.ready = blocks;
     }
 
     /// Returns the new end where `wish` more blocks can be published at once.
@@ -175,7 +167,7 @@ mod tests {
         let round = growth.round(10, Effort::Ahead);
         assert_eq!(round.to, 19);
         let blocks = growth.grant(10, round, 19);
-        assert_eq!((blocks, outcomes(&mut growth, &[ticket]), growth.ready()), (11, vec![Some(10)], 19));
+        assert_eq!((blocks, outcomes(&mut growth, &[ticket]), growth.ready), (11, vec![Some(10)], 19));
         assert_eq!(growth.end_at_once(11, 8), Some(19));
         assert_eq!(growth.end_at_once(11, 9), None);
         growth.get_in_line(9);
@@ -228,11 +220,11 @@ mod tests {
     #[test]
     fn zeroing_ahead_is_ordered_once_when_half_of_it_is_used() {
         let mut growth = Growth::new(0, 8);
-        growth.set_ready(8);
+        growth.ready = 8;
         assert!(!growth.order_ahead(4));
         assert!(growth.order_ahead(5));
         assert!(!growth.order_ahead(6), "it is under way");
-        growth.set_ready(14);
+        growth.ready = 14;
         growth.ahead_is_done();
         assert!(!growth.order_ahead(6) && growth.order_ahead(11));
         assert!(!Growth::new(0, 0).order_ahead(0), "no step, no order");

@@ -41,7 +41,7 @@ use crate::{
     },
     observe::{Counter, Counters, Measure, file_activity::FileActivity},
     sync::{
-        Arc, Condvar, Mutex,
+        Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, Ordering},
         callback,
         time::{self, Instant},
@@ -101,7 +101,8 @@ pub(crate) struct File {
     pages_end: AtomicU32,
     unsynced: AtomicBool,
     closed: AtomicBool,
-    sync: SyncTurns,
+    sync: Mutex<SyncState>,
+    sync_ended: Condvar,
     /// Held by the thread that changes the length on disk, or ends the file.
     pub(in crate::io) size: Mutex<()>,
     /// Held while `blocks` is written.
@@ -215,12 +216,6 @@ impl File {
 
 /// The sync of a file that is under way, and what came of those before it.
 #[derive(Debug, Default)]
-struct SyncTurns {
-    state: Mutex<SyncState>,
-    ended: Condvar,
-}
-
-#[derive(Debug, Default)]
 struct SyncState {
     is_under_way: bool,
     /// The error of the first one that failed.
@@ -235,13 +230,18 @@ struct BegunSync<F: Deref<Target = File>> {
 }
 
 impl File {
+    /// Waits until no sync is under way.
+    fn wait_for_sync(&self) -> MutexGuard<'_, SyncState> {
+        let mut state = self.sync.lock();
+        while state.is_under_way {
+            state = self.sync_ended.wait(state);
+        }
+        state
+    }
+
     /// Returns the error that every sync gives since one failed. Waits for one that is under way.
     pub(crate) fn poison(&self) -> Option<Error> {
-        let mut state = self.sync.state.lock();
-        while state.is_under_way {
-            state = self.sync.ended.wait(state);
-        }
-        state.poison.as_ref().map(|source| self.poisoned_by(source))
+        self.wait_for_sync().poison.as_ref().map(|source| self.poisoned_by(source))
     }
 
     /// Makes every write durable that has come back by now. Returns whether there was any.
@@ -274,11 +274,11 @@ impl File {
     }
 
     fn end_sync(&self, error: Option<&Arc<io::Error>>) {
-        let mut state = self.sync.state.lock();
+        let mut state = self.sync.lock();
         state.is_under_way = false;
         state.poison = error.filter(|_| !seeded!("failed_sync_forgotten")).cloned();
         drop(state);
-        self.sync.ended.notify_all();
+        self.sync_ended.notify_all();
     }
 }
 
@@ -286,10 +286,7 @@ impl<F: Deref<Target = File>> BegunSync<F> {
     /// Begins a sync when no other is under way. Returns `None` if there is nothing to sync.
     fn begin(owner: F, counters: &Counters) -> Result<Option<Self>> {
         let file = &*owner;
-        let mut state = file.sync.state.lock();
-        while state.is_under_way {
-            state = file.sync.ended.wait(state);
-        }
+        let mut state = file.wait_for_sync();
         if let Some(source) = &state.poison {
             return Err(file.poisoned_by(source));
         }

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{File, SyncTurns, growth::Growth, open_options::OpenOptions, read_budget::ReadBudget};
+use super::{File, growth::Growth, open_options::OpenOptions, read_budget::ReadBudget};
 use crate::{
     error::{ConfigError, Error, IoOp, Result},
     id::{FileId, PageSize},
@@ -16,7 +16,7 @@ use crate::{
     },
     observe::file_activity::FileActivity,
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU32},
         thread, time,
         turns::Turns,
@@ -77,7 +77,8 @@ impl File {
             pages_end: AtomicU32::new(blocks),
             unsynced: AtomicBool::new(!options.read_only),
             closed: AtomicBool::new(false),
-            sync: SyncTurns::default(),
+            sync: Mutex::default(),
+            sync_ended: Condvar::new(),
             size: Mutex::new(()),
             growth: Mutex::new(Growth::new(blocks, options.grow_by_blocks)),
         })

@@ -64,7 +64,7 @@ impl File {
     /// Returns how many blocks are zeroed on disk behind the end.
     pub(crate) fn blocks_ahead(&self) -> u32 {
         let growth = self.growth.lock();
-        growth.ready() - self.blocks()
+        growth.ready - self.blocks()
     }
 
     /// Returns whether the caller should have a step [zeroed ahead](SizeLock::zero_ahead), because little is left of the last
@@ -107,7 +107,7 @@ impl Drop for PublishedEnd<'_> {
         }
         let mut growth = self.file.growth.lock();
         let (blocks, ready) = self.former;
-        growth.set_ready(ready);
+        growth.ready = ready;
         self.file.set_blocks(blocks);
     }
 }
@@ -182,9 +182,9 @@ impl<'a> SizeLock<'a> {
     /// Publishes an end that does not lie behind the former one: as a rule what is behind it is then [cut off](Self::cut).
     pub(crate) fn publish_end(&self, blocks: u32) -> PublishedEnd<'a> {
         let mut growth = self.file.growth.lock();
-        let former = (self.file.blocks(), growth.ready());
+        let former = (self.file.blocks(), growth.ready);
         debug_assert!(blocks <= former.0);
-        growth.set_ready(blocks);
+        growth.ready = blocks;
         self.file.set_blocks(blocks);
         PublishedEnd { file: self.file, former }
     }

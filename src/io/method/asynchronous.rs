@@ -15,7 +15,6 @@ use std::{io, iter};
 use smallvec::SmallVec;
 
 use crate::{
-    id::FileId,
     io::{
         backlog::{Backlog, BacklogLimits},
         buffers::{self, Direction},
@@ -28,7 +27,7 @@ use crate::{
     },
     observe::{Counter, Counters},
     sync::{
-        Arc, Condvar, Mutex,
+        Arc, Condvar, Mutex, callback,
         thread::{self, ThreadId},
         time,
         waking::Wakers,
@@ -124,13 +123,29 @@ impl<L: Lease> RequestQueue<L> {
                 self.counters.add(Counter::Resumed, 1);
                 self.state.lock().resumed.push(operation);
             }
-            TransferStep::Finished(outcome) => {
-                let (file, urgency) = (operation.file.id, operation.urgency);
-                let _ending = EndingRequest::begin(self, file, urgency);
-                operation.finish(outcome, time::now(), &mut Wakers::new());
-            }
+            TransferStep::Finished(outcome) => self.finish(operation, outcome),
         }
         self.start_all();
+    }
+
+    fn finish(&self, operation: Operation<L>, outcome: io::Result<usize>) {
+        let me = thread::current().id();
+        let mut state = self.state.lock();
+        // Not in flight any more: a caller that waits for it may close the file next.
+        if !seeded!("asynchronous_place_given_back_late") {
+            state.backlog.end(operation.file.id, operation.urgency);
+        }
+        state.enders.push(me);
+        drop(state);
+        // The hook has reported a panic in here, which has dropped the lease; that counts as a failure.
+        let _ = callback::contained(|| operation.finish(outcome, time::now(), &mut Wakers::new()));
+        let mut state = self.state.lock();
+        let at = state.enders.iter().position(|other| *other == me).expect("it was put there");
+        state.enders.swap_remove(at);
+        state.under_way -= 1;
+        if state.under_way == 0 {
+            self.idle.notify_all();
+        }
     }
 }
 
@@ -139,39 +154,6 @@ impl<L: Lease> QueueState<L> {
     fn next(&mut self) -> Option<Operation<L>> {
         // One that is resumed has been counted.
         self.resumed.pop().or_else(|| self.backlog.next().inspect(|_| self.under_way += 1))
-    }
-}
-
-/// A request that this thread ends.
-struct EndingRequest<'q, L: Lease> {
-    queue: &'q RequestQueue<L>,
-    thread: ThreadId,
-}
-
-impl<'q, L: Lease> EndingRequest<'q, L> {
-    /// Notes that it is not in flight any more: a caller that waits for it may close the file next.
-    fn begin(queue: &'q RequestQueue<L>, file: FileId, urgency: Urgency) -> Self {
-        let thread = thread::current().id();
-        let mut state = queue.state.lock();
-        if !seeded!("asynchronous_place_given_back_late") {
-            state.backlog.end(file, urgency);
-        }
-        state.enders.push(thread);
-        drop(state);
-        Self { queue, thread }
-    }
-}
-
-impl<L: Lease> Drop for EndingRequest<'_, L> {
-    fn drop(&mut self) {
-        let mut state = self.queue.state.lock();
-        if let Some(at) = state.enders.iter().position(|other| *other == self.thread) {
-            state.enders.swap_remove(at);
-        }
-        state.under_way -= 1;
-        if state.under_way == 0 {
-            self.queue.idle.notify_all();
-        }
     }
 }
 

@@ -3,8 +3,6 @@
 //! `IoMethod::Auto` tries them in this order until one works, and keeps the reason for each that does not. A method that was
 //! asked for by name is used or refused, never replaced.
 
-use std::io;
-
 use crate::{
     error::{ConfigError, Result},
     io::{
@@ -70,7 +68,7 @@ fn sync<L: Lease>(counters: &Arc<Counters>) -> Rung<L> {
 #[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
 mod ring {
     use super::*;
-    use crate::io::method::uring::{Refusal, Uring};
+    use crate::io::method::uring::Uring;
 
     pub(crate) fn open<L: Lease>(
         options: &UringOptions,
@@ -78,14 +76,9 @@ mod ring {
         scheduling: &Scheduling,
         counters: &Arc<Counters>,
     ) -> Result<Rung<L>, String> {
-        match Uring::open(options, chunks, scheduling, counters) {
-            Ok((uring, abilities)) => {
-                let registered = [abilities.fixed_buffers, abilities.fixed_files];
-                Ok((Arc::new(uring), MethodKind::Uring, registered))
-            }
-            Err(Refusal::Call { call, source }) => Err(explain(call, &source)),
-            Err(Refusal::Required(text)) => Err(text),
-        }
+        let (uring, abilities) = Uring::open(options, chunks, scheduling, counters)?;
+        let registered = [abilities.fixed_buffers, abilities.fixed_files];
+        Ok((Arc::new(uring), MethodKind::Uring, registered))
     }
 }
 
@@ -103,25 +96,6 @@ mod ring {
     }
 }
 
-/// Explains why a call for a ring failed, and what the user can do.
-fn explain(call: &str, error: &io::Error) -> String {
-    use rustix::io::Errno;
-    let advice = match Errno::from_io_error(error) {
-        Some(Errno::PERM | Errno::ACCESS) => {
-            ": allow it in seccomp (containers) and in the sysctl kernel.io_uring_disabled"
-        }
-        Some(Errno::NOSYS) => ": this kernel, or a sandbox, has no io_uring",
-        Some(Errno::NOMEM) => {
-            ": raise RLIMIT_MEMLOCK (rings of this user count against it, those that are closed for a moment too), or choose \
-             a smaller queue_depth"
-        }
-        Some(Errno::MFILE | Errno::NFILE) => ": raise RLIMIT_NOFILE",
-        Some(Errno::INVAL | Errno::OPNOTSUPP) => ": this kernel is too old",
-        _ => "",
-    };
-    format!("{call}: {error}{advice}")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,21 +103,6 @@ mod tests {
 
     fn open(asked: &IoMethod, chunks: &[Chunk]) -> Result<(Arc<dyn Method<TestLease>>, MethodReport)> {
         open_method(asked, chunks, &SCHEDULING, &Arc::new(Counters::new()))
-    }
-
-    #[test]
-    fn every_refusal_is_explained() {
-        for (errno, advice) in [
-            (1, "kernel.io_uring_disabled"),
-            (38, "no io_uring"),
-            (12, "RLIMIT_MEMLOCK"),
-            (24, "RLIMIT_NOFILE"),
-            (22, "too old"),
-            (5, "io_uring_setup: "),
-        ] {
-            let text = explain("io_uring_setup", &io::Error::from_raw_os_error(errno));
-            assert!(text.starts_with("io_uring_setup: ") && text.contains(advice), "{text}");
-        }
     }
 
     #[test]

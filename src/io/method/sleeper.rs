@@ -96,7 +96,7 @@ mod loom_models {
         });
     }
 
-    /// Work stored without a lock, as errands are: nothing beside the sleeper orders the thread that brings it and the one that
+    /// Work stored without a lock: nothing beside the sleeper orders the thread that brings it and the one that
     /// works.
     #[test]
     fn what_is_put_down_without_a_lock_is_found() {

@@ -11,18 +11,17 @@ use std::{io, marker::PhantomData};
 
 use crate::{
     events,
-    id::FileId,
     io::{
         backlog::{Backlog, BacklogLimits},
         file::File,
         method::{Method, MethodChange, calling_thread},
-        operation::{Lease, Operation, Urgency},
+        operation::{Lease, Operation},
         options::Scheduling,
         report::MethodKind,
     },
     observe::{Counter, Counters},
     sync::{
-        Arc,
+        Arc, callback,
         thread::ThreadId,
         thread_pool::{ThreadLimits, ThreadPool, Workload},
         time,
@@ -116,24 +115,17 @@ impl<L: Lease> Workload for Transfers<L> {
     /// Transfers an operation and finishes it. It stops counting as in flight first, whatever happens: a caller that waits for it
     /// may close the file next.
     fn carry_out(&self, operation: Operation<L>, pool: &ThreadPool<Self>) {
-        let counted = CountedInFlight { pool, file: operation.file.id, urgency: operation.urgency };
-        let outcome = calling_thread::transfer(&operation, &self.counters);
-        let _late = seeded!("place_given_back_late").then_some(counted);
+        let (file, urgency) = (operation.file.id, operation.urgency);
+        let transferred = callback::contained(|| calling_thread::transfer(&operation, &self.counters));
+        let outcome = transferred.unwrap_or_else(|_| Err(io::Error::other("the transfer has panicked")));
+        let is_late = seeded!("place_given_back_late");
+        if !is_late {
+            pool.lock().queue.end(file, urgency);
+        }
         operation.finish(outcome, time::now(), &mut Wakers::new());
-    }
-}
-
-/// An operation of this file and urgency that counts as in flight until this is dropped, by a thread that looks for the next one
-/// afterwards.
-struct CountedInFlight<'p, L: Lease> {
-    pool: &'p ThreadPool<Transfers<L>>,
-    file: FileId,
-    urgency: Urgency,
-}
-
-impl<L: Lease> Drop for CountedInFlight<'_, L> {
-    fn drop(&mut self) {
-        self.pool.lock().queue.end(self.file, self.urgency);
+        if is_late {
+            pool.lock().queue.end(file, urgency);
+        }
     }
 }
 
@@ -179,10 +171,11 @@ mod tests {
     use super::*;
     use crate::sync::thread;
     use crate::{
-        id::PageSize,
+        id::{FileId, PageSize},
         io::{
             buffers::Direction,
             file::open_options::OpenOptions,
+            operation::Urgency,
             tests::support::{FakeDisk, SCHEDULING, TestArena, TestLease, TransferReport, set_urgency},
         },
         testing::{Op, SimDisk},

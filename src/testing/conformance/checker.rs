@@ -14,8 +14,7 @@ use super::{
     promise::{
         BrokenPromise, ConformanceReport,
         StoragePromise::{
-            self, EndsEach, EndsOutsideItsLocks, FailsNever, FillsBeforeItEnds, IdentityIsOfTheFile,
-            LeavesMemoryAlone,
+            self, EndsEach, EndsOutsideItsLocks, FailsNever, IdentityIsOfTheFile, LeavesMemoryAlone,
         },
     },
     stamp::{self, Unlike},
@@ -127,11 +126,7 @@ impl CheckStep {
 
     /// Makes the fault of a page that is unlike what it should be.
     pub(super) fn like(&self, compared: Result<(), Unlike>) -> Kept {
-        compared.map_err(|unlike| match unlike {
-            Unlike::Unfilled(found) => self.broken_as(FillsBeforeItEnds, found),
-            Unlike::FromEnded(found) => self.broken_as(LeavesMemoryAlone, found),
-            Unlike::Other(found) => self.broken(found),
-        })
+        compared.map_err(|(broken, found)| self.broken_as(broken.unwrap_or(self.promise), found))
     }
 
     /// Makes the fault of a call, or a request, that has not ended. One that can only end outside of a lock is named by that.

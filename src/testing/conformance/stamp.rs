@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::promise::StoragePromise::{self, FillsBeforeItEnds, LeavesMemoryAlone};
+
 /// What a disk writes at once, at the least.
 const SECTOR: usize = 512;
 
@@ -57,16 +59,8 @@ impl fmt::Display for SectorStamp {
     }
 }
 
-/// What of a page is not as it should be.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Unlike {
-    /// The read has not filled it.
-    Unfilled(String),
-    /// The request has read, or the storage has kept, memory that was not the request's any more.
-    FromEnded(String),
-    /// Any other.
-    Other(String),
-}
+/// What of a page is not as it should be, and the promise that this breaks, where it tells that by itself.
+pub(super) type Unlike = (Option<StoragePromise>, String);
 
 /// A page of a file.
 #[derive(Copy, Clone, Debug)]
@@ -99,11 +93,13 @@ impl PageOf {
             let found = SectorStamp::of_cell(&sector[cell_at * CELL..][..CELL]);
             let offset = at * SECTOR + cell_at * CELL;
             let text = format!("block {}, byte {offset}: {found}, instead of {wanted}", self.block);
-            return Err(match found.file {
-                UNFILLED => Unlike::Unfilled(text),
-                ENDED => Unlike::FromEnded(text),
-                _ => Unlike::Other(text),
-            });
+            let broken = match found.file {
+                UNFILLED => Some(FillsBeforeItEnds),
+                // The request has read, or the storage has kept, memory that was not the request's any more.
+                ENDED => Some(LeavesMemoryAlone),
+                _ => None,
+            };
+            return Err((broken, text));
         }
         Ok(())
     }
@@ -137,7 +133,7 @@ pub(super) fn check_ended(memory: &[u8]) -> Result<(), Unlike> {
     let mut touched =
         sectors.filter(|(_, sector)| !sector.chunks_exact(CELL).all(|cell| cell[..8] == cells[..8]));
     match touched.next() {
-        Some((at, _)) => Err(Unlike::FromEnded(format!("sector {at} of the memory has changed"))),
+        Some((at, _)) => Err((Some(LeavesMemoryAlone), format!("sector {at} of the memory has changed"))),
         None => Ok(()),
     }
 }
@@ -161,13 +157,13 @@ mod tests {
         for (other, version) in
             [(PageOf { block: 1, ..page }, 3), (PageOf { file: 2, ..page }, 3), (page, 2), (page, 0)]
         {
-            assert!(matches!(other.check(&bytes, version), Err(Unlike::Other(_))), "{other:?} {version}");
+            assert!(matches!(other.check(&bytes, version), Err((None, _))), "{other:?} {version}");
         }
         assert_eq!(PageOf { block: 1, ..page }.version_in(&bytes), None);
         bytes[1023] ^= 1;
         assert_eq!(page.version_in(&bytes), None);
         let error = page.check(&bytes, 3);
-        assert!(matches!(&error, Err(Unlike::Other(text)) if text.contains("byte 1008")), "{error:?}");
+        assert!(matches!(&error, Err((None, text)) if text.contains("byte 1008")), "{error:?}");
     }
 
     #[test]
@@ -175,9 +171,9 @@ mod tests {
         let mut bytes = vec![0; 1024];
         mark_unfilled(&mut bytes);
         let page = PageOf { file: 1, block: 0 };
-        assert!(matches!(page.check(&bytes, 1), Err(Unlike::Unfilled(_))) && has_unfilled(&bytes));
+        assert!(matches!(page.check(&bytes, 1), Err((Some(FillsBeforeItEnds), _))) && has_unfilled(&bytes));
         mark_ended(&mut bytes);
-        assert!(matches!(page.check(&bytes, 1), Err(Unlike::FromEnded(_))) && !has_unfilled(&bytes));
+        assert!(matches!(page.check(&bytes, 1), Err((Some(LeavesMemoryAlone), _))) && !has_unfilled(&bytes));
         assert!(check_ended(&bytes).is_ok());
         bytes[7] = 0;
         assert!(check_ended(&bytes).is_err());

@@ -10,7 +10,7 @@
 use std::{io, iter, os::fd::RawFd, sync::mpsc};
 
 use super::{
-    setup::{Abilities, Refusal, RingMemory},
+    setup::{Abilities, RingMemory, refused},
     worker::{Errand, SetupReport, UringWorker},
 };
 use crate::{
@@ -55,7 +55,7 @@ impl<L: Lease> Uring<L> {
         chunks: &[Chunk],
         scheduling: &Scheduling,
         counters: &Arc<Counters>,
-    ) -> Result<(Self, Abilities), Refusal> {
+    ) -> Result<(Self, Abilities), String> {
         let aside = Arc::new(Threads::on_demand(ASIDE, scheduling, Arc::clone(counters)));
         let mut opened = Self { workers: Vec::new(), aside, counters: Arc::clone(counters) };
         let (fd, mut abilities) = opened.start_worker(options, chunks, None, scheduling)?;
@@ -74,7 +74,6 @@ impl<L: Lease> Uring<L> {
         registered_with: Option<RawFd>,
         scheduling: &Scheduling,
     ) -> SetupReport {
-        let refused = |call| move |source| Refusal::Call { call, source };
         let in_flight = options.queue_depth as usize;
         let limits =
             BacklogLimits { waiting: QUEUED_PER_SLOT * in_flight, in_flight, combine: scheduling.combine };
@@ -89,9 +88,8 @@ impl<L: Lease> Uring<L> {
             move || worker.run(&options, &memory, &scheduling, &report)
         })
         .map_err(refused("starting a thread"))?;
-        let report = reported
-            .recv()
-            .unwrap_or_else(|_| Err(Refusal::Required("the thread that sets up the ring panicked".into())))?;
+        let report =
+            reported.recv().unwrap_or_else(|_| Err("the thread that sets up the ring panicked".into()))?;
         *worker.handle.lock() = Some(handle);
         self.workers.push(worker);
         Ok(report)
@@ -139,11 +137,11 @@ impl<L: Lease> UringWorker<L> {
 
     /// Takes requests in, up to the first that there is no room for, and wakes the worker for them.
     fn admit(&self, requests: &mut dyn Iterator<Item = Operation<L>>) -> Option<Operation<L>> {
-        let mut backlog = self.backlog.lock();
-        let admitted = backlog.admit(requests, &self.counters);
+        let mut inbox = self.inbox.lock();
+        let admitted = inbox.backlog.admit(requests, &self.counters);
         // A request that cannot go now can go when something in flight is over, and that wakes the worker anyhow.
-        let wake = admitted.queued > 0 && backlog.has_next();
-        drop(backlog);
+        let wake = admitted.queued > 0 && inbox.backlog.has_next();
+        drop(inbox);
         if wake {
             self.wake_event.signal();
         }
@@ -151,7 +149,7 @@ impl<L: Lease> UringWorker<L> {
     }
 
     fn forget(&self, file: &File) {
-        self.backlog.lock().forget(file.id);
+        self.inbox.lock().backlog.forget(file.id);
         self.send(Errand::Forget(file.id));
     }
 
@@ -163,7 +161,7 @@ impl<L: Lease> UringWorker<L> {
     }
 
     fn shutdown(&self) {
-        self.backlog.lock().close();
+        self.inbox.lock().backlog.close();
         self.wake_event.signal();
         let handle = self.handle.lock().take();
         if let Some(handle) = handle {
@@ -204,7 +202,7 @@ impl<L: Lease> Method<L> for Uring<L> {
 
     fn room(&self, file: &File) -> usize {
         let of_worker = |worker: &Arc<UringWorker<L>>| match worker.lost() {
-            None if file.may_block.is_none() => worker.backlog.lock().room(),
+            None if file.may_block.is_none() => worker.inbox.lock().backlog.room(),
             _ => self.aside.room(file),
         };
         self.workers.iter().map(of_worker).min().unwrap_or(0)

@@ -16,4 +16,3 @@ mod witness;
 mod worker;
 
 pub(super) use method::Uring;
-pub(super) use setup::Refusal;

@@ -70,15 +70,6 @@ impl Abilities {
     }
 }
 
-/// Why there is no ring.
-#[derive(Debug)]
-pub(in crate::io) enum Refusal {
-    /// A call failed.
-    Call { call: &'static str, source: io::Error },
-    /// Something that the options require cannot be had; the text says what and what helps.
-    Required(String),
-}
-
 /// What is to be registered.
 #[derive(Debug)]
 pub(super) struct RingMemory {
@@ -87,23 +78,18 @@ pub(super) struct RingMemory {
     pub(super) registered_with: Option<RawFd>,
 }
 
-/// A ring that was set up.
-pub(super) struct OpenedRing {
-    pub(super) uring: IoUring,
-    /// Tells when the kernel is done with it.
-    pub(super) witness: Witness,
-    pub(super) abilities: Abilities,
-}
-
-/// Makes a ring for `options.queue_depth` requests and one wake-up.
-pub(super) fn open(options: &UringOptions, memory: &RingMemory) -> Result<OpenedRing, Refusal> {
+/// Makes a ring for `options.queue_depth` requests and one wake-up. The witness tells when the kernel is done with it.
+pub(super) fn open(
+    options: &UringOptions,
+    memory: &RingMemory,
+) -> Result<(IoUring, Witness, Abilities), String> {
     let mut ring = build(options.queue_depth + 1).map_err(refused("io_uring_setup"))?;
     let room = ring.params().cq_entries();
     if room <= options.queue_depth {
-        return Err(Refusal::Required(format!(
+        return Err(format!(
             "queue_depth {}: a ring of this system holds {room} completions, choose fewer",
             options.queue_depth
-        )));
+        ));
     }
     let mut probe = Probe::new();
     patiently(|| ring.submitter().register_probe(&mut probe)).map_err(refused("io_uring_register(PROBE)"))?;
@@ -121,7 +107,7 @@ pub(super) fn open(options: &UringOptions, memory: &RingMemory) -> Result<Opened
         vectored_fixed: knows(&[opcode::ReadvFixed::CODE, opcode::WritevFixed::CODE]),
         timed_waits: ring.params().is_feature_ext_arg(),
     };
-    Ok(OpenedRing { uring: ring, witness, abilities })
+    Ok((ring, witness, abilities))
 }
 
 /// Makes a call until it succeeds, or fails for good, or has failed for long enough.
@@ -140,8 +126,24 @@ fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     }
 }
 
-fn refused(call: &'static str) -> impl FnOnce(io::Error) -> Refusal {
-    move |source| Refusal::Call { call, source }
+/// Explains why a call for a ring failed, and what the user can do.
+pub(super) fn refused(call: &'static str) -> impl FnOnce(io::Error) -> String {
+    move |error| {
+        let advice = match Errno::from_io_error(&error) {
+            Some(Errno::PERM | Errno::ACCESS) => {
+                ": allow it in seccomp (containers) and in the sysctl kernel.io_uring_disabled"
+            }
+            Some(Errno::NOSYS) => ": this kernel, or a sandbox, has no io_uring",
+            Some(Errno::NOMEM) => {
+                ": raise RLIMIT_MEMLOCK (rings of this user count against it, those that are closed for a moment too), or \
+                 choose a smaller queue_depth"
+            }
+            Some(Errno::MFILE | Errno::NFILE) => ": raise RLIMIT_NOFILE",
+            Some(Errno::INVAL | Errno::OPNOTSUPP) => ": this kernel is too old",
+            _ => "",
+        };
+        format!("{call}: {error}{advice}")
+    }
 }
 
 /// Makes a ring with the best flags that this kernel knows. The completion queue is twice what can be in flight, so it never
@@ -169,7 +171,7 @@ fn build(entries: u32) -> io::Result<IoUring> {
 }
 
 /// Reads from an event counter, which is what the ring will do for ever.
-fn try_a_read(ring: &mut IoUring) -> Result<(), Refusal> {
+fn try_a_read(ring: &mut IoUring) -> Result<(), String> {
     const CALL: &str = "a first read with io_uring_enter";
     let event = eventfd(1, EventfdFlags::CLOEXEC).map_err(|error| refused("eventfd")(error.into()))?;
     let mut count = Box::new(0_u64);
@@ -197,15 +199,15 @@ fn registration(
     wanted: Fallback,
     outcome: io::Result<()>,
     explain: impl FnOnce(io::Error) -> String,
-) -> Result<Registration, Refusal> {
+) -> Result<Registration, String> {
     match outcome {
         Ok(()) => Ok(Registration::InUse),
-        Err(error) if wanted == Fallback::Require => Err(Refusal::Required(explain(error))),
+        Err(error) if wanted == Fallback::Require => Err(explain(error)),
         Err(error) => Ok(Registration::Refused(explain(error))),
     }
 }
 
-fn register_buffers(ring: &IoUring, wanted: Fallback, memory: &RingMemory) -> Result<Registration, Refusal> {
+fn register_buffers(ring: &IoUring, wanted: Fallback, memory: &RingMemory) -> Result<Registration, String> {
     let RingMemory { chunks, registered_with } = memory;
     if wanted == Fallback::Off {
         return Ok(Registration::NotAsked);
@@ -251,7 +253,7 @@ pub(super) fn to_iovec(chunk: &Chunk) -> libc::iovec {
 }
 
 /// Registers a table for files, where that is wanted; and in any case the witness.
-fn register_files(ring: &IoUring, wanted: Fallback) -> Result<(Registration, Witness), Refusal> {
+fn register_files(ring: &IoUring, wanted: Fallback) -> Result<(Registration, Witness), String> {
     let submitter = ring.submitter();
     let mut witness = Witness::new().map_err(refused("pipe"))?;
     let registered = if wanted == Fallback::Off {
@@ -278,6 +280,21 @@ mod tests {
     use super::*;
     use crate::io::tests::support::is_alone;
     use std::{cell::Cell, fs};
+
+    #[test]
+    fn every_refusal_is_explained() {
+        for (errno, advice) in [
+            (1, "kernel.io_uring_disabled"),
+            (38, "no io_uring"),
+            (12, "RLIMIT_MEMLOCK"),
+            (24, "RLIMIT_NOFILE"),
+            (22, "too old"),
+            (5, "io_uring_setup: "),
+        ] {
+            let text = refused("io_uring_setup")(io::Error::from_raw_os_error(errno));
+            assert!(text.starts_with("io_uring_setup: ") && text.contains(advice), "{text}");
+        }
+    }
 
     #[test]
     fn a_call_that_fails_for_a_while_is_repeated_and_one_that_is_refused_is_not() {

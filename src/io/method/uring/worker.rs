@@ -18,7 +18,7 @@
 //!
 //! Anything else that is to be done to a ring is an [errand](Errand) for its worker. One that comes too late finds the ring gone.
 //!
-//! Lock order: the backlog, and the list of errands; leaves, each taken alone.
+//! Lock order: the inbox, a leaf.
 
 use std::{
     io, iter, mem,
@@ -28,7 +28,7 @@ use std::{
 
 use super::{
     ring::{Ring, RingWait, WakeEvent},
-    setup::{self, Abilities, OpenedRing, Refusal, RingMemory},
+    setup::{self, Abilities, RingMemory},
 };
 use crate::{
     events,
@@ -40,13 +40,7 @@ use crate::{
         options::{Scheduling, UringOptions},
     },
     observe::{Counter, Counters},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-        callback,
-        thread::JoinHandle,
-        time::Duration,
-    },
+    sync::{Arc, Mutex, callback, thread::JoinHandle, time::Duration},
 };
 
 /// A bounded wait ends when one in `BOUNDED_WAIT_SHARE` of the requests in flight has completed.
@@ -60,22 +54,26 @@ const BOUNDED_WAIT: Duration = Duration::from_micros(200);
 const WAKE_EVENT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The ring's descriptor, as long as the worker lives, and what the ring can do.
-pub(super) type SetupReport = Result<(RawFd, Abilities), Refusal>;
+pub(super) type SetupReport = Result<(RawFd, Abilities), String>;
 
 /// One ring, the thread that owns it, and what that shares with the threads that hand requests over.
 pub(super) struct UringWorker<L: Lease> {
     /// The thread, until it is waited for.
     pub(super) handle: Mutex<Option<JoinHandle<()>>>,
-    pub(super) backlog: Mutex<Backlog<L>>,
+    pub(super) inbox: Mutex<Inbox<L>>,
     pub(super) wake_event: Arc<WakeEvent>,
-    /// What the worker is to do to its ring; `None` when that is gone.
-    errands: Mutex<Option<Vec<Errand>>>,
-    any_errands: AtomicBool,
     /// Why the ring can no longer be used, once that is so.
     pub(super) lost: OnceLock<String>,
     /// Does by plain calls what a ring cannot.
     beside: Arc<Threads<L>>,
     pub(super) counters: Arc<Counters>,
+}
+
+/// What other threads have brought the worker.
+pub(super) struct Inbox<L: Lease> {
+    pub(super) backlog: Backlog<L>,
+    /// What it is to do to its ring; `None` when that is gone.
+    errands: Option<Vec<Errand>>,
 }
 
 /// What the worker is to do to its ring beside requests.
@@ -94,10 +92,8 @@ impl<L: Lease> UringWorker<L> {
     ) -> io::Result<Self> {
         Ok(Self {
             handle: Mutex::new(None),
-            backlog: Mutex::new(Backlog::new(limits)),
+            inbox: Mutex::new(Inbox { backlog: Backlog::new(limits), errands: Some(Vec::new()) }),
             wake_event: Arc::new(WakeEvent::new()?),
-            errands: Mutex::new(Some(Vec::new())),
-            any_errands: AtomicBool::new(false),
             lost: OnceLock::new(),
             beside,
             counters,
@@ -112,7 +108,7 @@ impl<L: Lease> UringWorker<L> {
         scheduling: &Scheduling,
         report: &mpsc::SyncSender<SetupReport>,
     ) {
-        let OpenedRing { mut uring, witness, abilities } = match setup::open(options, memory) {
+        let (mut uring, witness, abilities) = match setup::open(options, memory) {
             Ok(opened) => opened,
             Err(refusal) => return drop(report.send(Err(refusal))),
         };
@@ -121,7 +117,7 @@ impl<L: Lease> UringWorker<L> {
         let mut ring = Ring::new(&mut uring, &abilities, options.queue_depth, wake_event, counters);
         let has_bounded_waits = abilities.timed_waits;
         if report.send(Ok((fd, abilities))).is_ok() {
-            self.backlog.lock().limit_background(scheduling.background);
+            self.inbox.lock().backlog.limit_background(scheduling.background);
             let starting = Vec::with_capacity(ring.room());
             let service = RunLoop {
                 shared: self,
@@ -163,14 +159,14 @@ impl<L: Lease> UringWorker<L> {
             // From here on no request comes any more; one that was on the way finds the backlog closed.
             let _ = self.lost.set(reason);
         }
-        let mut backlog = self.backlog.lock();
-        backlog.close();
-        let mut waiting = backlog.take_all();
-        drop(backlog);
-        self.do_beside(&mut waiting);
+        let mut inbox = self.inbox.lock();
+        inbox.backlog.close();
+        let mut waiting = inbox.backlog.take_all();
         // The threads that wait for one are told by its end.
-        let late = self.errands.lock().take();
+        let late = inbox.errands.take();
+        drop(inbox);
         drop(late);
+        self.do_beside(&mut waiting);
     }
 
     /// Has these requests done by plain calls.
@@ -183,15 +179,10 @@ impl<L: Lease> UringWorker<L> {
 
     /// Has the worker run an errand, unless its ring is gone.
     pub(super) fn send(&self, errand: Errand) {
-        if let Some(errands) = self.errands.lock().as_mut() {
+        if let Some(errands) = &mut self.inbox.lock().errands {
             errands.push(errand);
         }
-        self.any_errands.store(true, Ordering::SeqCst);
         self.wake_event.signal();
-    }
-
-    fn has_errands(&self) -> bool {
-        self.any_errands.load(Ordering::SeqCst)
     }
 }
 
@@ -211,11 +202,8 @@ impl<L: Lease> RunLoop<'_, '_, L> {
     /// Runs until the backlog is closed and everything is over; an error where the ring is of no use any more.
     fn run(mut self) -> io::Result<()> {
         loop {
-            self.start_queued();
-            if self.shared.has_errands() {
-                self.run_errands();
-            }
-            if self.ring.in_flight() == 0 && self.shared.backlog.lock().is_finished() {
+            self.take_in();
+            if self.ring.in_flight() == 0 && self.shared.inbox.lock().backlog.is_finished() {
                 return Ok(());
             }
             let was_bounded = self.submit_and_wait()?;
@@ -223,7 +211,7 @@ impl<L: Lease> RunLoop<'_, '_, L> {
             self.bounded_wait_pays =
                 if completions > 0 { self.has_bounded_waits } else { self.bounded_wait_pays && !was_bounded };
             // Finishing wakes callers, which takes a while: the device gets its next requests first.
-            if self.start_queued() {
+            if self.take_in() {
                 self.ring.enter(RingWait::No)?;
             }
             self.ring.finish();
@@ -249,33 +237,33 @@ impl<L: Lease> RunLoop<'_, '_, L> {
         Ok(is_bounded)
     }
 
-    /// Counts what came out as over, and prepares what may go now, as far as there is room. Returns whether there was anything.
-    fn start_queued(&mut self) -> bool {
+    /// Counts what came out as over, prepares what may go now, as far as there is room, and runs errands. Returns whether anything is
+    /// prepared.
+    fn take_in(&mut self) -> bool {
         let Self { shared, ring, starting, .. } = self;
-        let mut backlog = shared.backlog.lock();
+        let mut inbox = shared.inbox.lock();
+        let Inbox { backlog, errands } = &mut *inbox;
         ring.landed().for_each(|operation| backlog.end(operation.file.id, operation.urgency));
         starting.extend(iter::from_fn(|| backlog.next()).take(ring.room()));
-        drop(backlog);
+        let errands = errands.as_mut().map(mem::take);
+        drop(inbox);
         let any = !starting.is_empty();
         starting.drain(..).for_each(|operation| ring.start(operation));
+        for errand in errands.into_iter().flatten() {
+            match errand {
+                Errand::Forget(file) => ring.forget(file),
+                // The thread that sent it may have gone meanwhile.
+                Errand::SetChunk(number, chunk, done) => drop(done.send(ring.set_chunk(number, chunk))),
+            }
+        }
         any
     }
 
     /// Returns whether there is something to do before a sleep.
     fn has_news(&self) -> bool {
-        let mut backlog = self.shared.backlog.lock();
-        backlog.has_next() || self.shared.has_errands() || self.ring.in_flight() == 0 && backlog.is_finished()
-    }
-
-    fn run_errands(&mut self) {
-        self.shared.any_errands.store(false, Ordering::SeqCst);
-        let errands = self.shared.errands.lock().as_mut().map(mem::take);
-        for errand in errands.into_iter().flatten() {
-            match errand {
-                Errand::Forget(file) => self.ring.forget(file),
-                // The thread that sent it may have gone meanwhile.
-                Errand::SetChunk(number, chunk, done) => drop(done.send(self.ring.set_chunk(number, chunk))),
-            }
-        }
+        let Inbox { backlog, errands } = &mut *self.shared.inbox.lock();
+        backlog.has_next()
+            || errands.as_ref().is_some_and(|errands| !errands.is_empty())
+            || self.ring.in_flight() == 0 && backlog.is_finished()
     }
 }
