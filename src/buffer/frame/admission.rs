@@ -18,7 +18,7 @@
 //!
 //! Lock order: the line's lock is taken alone; wakers are made, called and dropped without it.
 
-use std::{collections::VecDeque, mem, task::Waker};
+use std::{collections::BTreeMap, mem, task::Waker};
 
 use rustc_hash::FxHashMap;
 
@@ -37,16 +37,17 @@ pub(crate) struct Admission {
     line: Mutex<CallQueue>,
 }
 
+/// All calls, by their numbers, which rise.
 #[derive(Default)]
 struct CallQueue {
-    /// Those that were let in, by number, and the frames that they need together.
     inside: FxHashMap<u64, AdmittedCall>,
+    /// The frames that those inside need together.
     admitted: usize,
     /// When a call that was let in in its turn last got all its pages.
     moved: Option<Instant>,
     /// When a call that was let in last ended, with its pages or without.
     ended: Option<Instant>,
-    waiting: VecDeque<QueuedCall>,
+    waiting: BTreeMap<u64, QueuedCall>,
     next: u64,
 }
 
@@ -61,7 +62,6 @@ struct AdmittedCall {
 }
 
 struct QueuedCall {
-    number: u64,
     need: usize,
     /// Taken when it is woken.
     waker: Option<StoredWaker>,
@@ -93,36 +93,29 @@ impl Admission {
         place: &mut Option<CallPlace>,
         waker: &Waker,
     ) -> bool {
-        let now = time::now();
-        // What is dropped here, is dropped without the lock.
+        // Dropped after the lock, which comes later.
         let (mut own_waker, mut former_entry) = (Some(StoredWaker::of(waker)), None);
-        let mut wakers = Wakers::new();
-        let is_in = {
-            let mut line = self.line.lock();
-            let new_place = || {
-                line.next += 1;
-                CallPlace(line.next)
-            };
-            let number = place.get_or_insert_with(new_place).0;
-            let at = line.position(number).unwrap_or_else(|at| at);
-            let has_room = line.may_enter(at, need, frames, now);
-            let is_beside = !has_room && beside.is_some_and(|beside| line.may_enter_beside(beside));
-            let is_in = has_room || is_beside;
-            if is_in {
-                former_entry = line.waiting.remove(at);
-                line.admitted += need;
-                line.inside.insert(number, AdmittedCall { need, frames, is_beside, stirred: now });
-                line.call(frames, now, &mut wakers);
-            } else if let Some(entry) = line.waiting.get_mut(at) {
-                entry.seen = now;
-                mem::swap(&mut entry.waker, &mut own_waker);
-            } else {
-                line.waiting.push_back(QueuedCall { number, need, waker: own_waker.take(), seen: now });
-            }
-            is_in
+        let (now, mut wakers) = (time::now(), Wakers::new());
+        let mut line = self.line.lock();
+        let new_place = || {
+            line.next += 1;
+            CallPlace(line.next)
         };
-        drop(former_entry);
-        drop(wakers);
+        let number = place.get_or_insert_with(new_place).0;
+        let has_room = line.may_enter(number, need, frames, now);
+        let is_beside = !has_room && beside.is_some_and(|beside| line.may_enter_beside(beside));
+        let is_in = has_room || is_beside;
+        if is_in {
+            former_entry = line.waiting.remove(&number);
+            line.admitted += need;
+            line.inside.insert(number, AdmittedCall { need, frames, is_beside, stirred: now });
+            line.call(frames, now, &mut wakers);
+        } else {
+            let new = QueuedCall { need, waker: None, seen: now };
+            let entry = line.waiting.entry(number).or_insert(new);
+            entry.seen = now;
+            mem::swap(&mut entry.waker, &mut own_waker);
+        }
         is_in
     }
 
@@ -144,7 +137,6 @@ impl Admission {
             line.admitted -= less;
             line.call(frames, time::now(), &mut wakers);
         }
-        drop(line);
     }
 
     /// Returns whether a call that is in, and waits for a frame, may go on to wait with what it has pinned. It may not if there are
@@ -166,45 +158,40 @@ impl Admission {
         let mut line = self.line.lock();
         if let Some(AdmittedCall { need, .. }) = line.inside.remove(&place.0) {
             line.admitted -= need;
-            let (Ok(at) | Err(at)) = line.position(place.0);
-            line.waiting.insert(at, QueuedCall { number: place.0, need, waker: Some(waker), seen: now });
+            line.waiting.insert(place.0, QueuedCall { need, waker: Some(waker), seen: now });
             line.call(frames, now, &mut wakers);
         }
-        drop(line);
     }
 
     /// Ends a call, which has its pins if it `has_pages`, or is over without; or gives up its place in the line.
     pub(crate) fn leave(&self, place: &CallPlace, frames: usize, has_pages: bool) {
-        let (now, mut wakers, mut entry) = (time::now(), Wakers::new(), None);
-        {
-            let mut line = self.line.lock();
-            if let Some(call) = line.inside.remove(&place.0) {
-                line.admitted -= call.need;
-                line.ended = Some(now);
-                if has_pages && (!call.is_beside || seeded!("calls_beside_count_as_progress")) {
-                    line.moved = line.ended;
-                }
-            } else {
-                entry = line.position(place.0).ok().and_then(|at| line.waiting.remove(at));
+        let (now, mut wakers) = (time::now(), Wakers::new());
+        let mut line = self.line.lock();
+        let entry = if let Some(call) = line.inside.remove(&place.0) {
+            line.admitted -= call.need;
+            line.ended = Some(now);
+            if has_pages && (!call.is_beside || seeded!("calls_beside_count_as_progress")) {
+                line.moved = line.ended;
             }
-            line.call(frames, now, &mut wakers);
-        }
+            None
+        } else {
+            line.waiting.remove(&place.0)
+        };
+        line.call(frames, now, &mut wakers);
+        drop(line);
         drop(entry);
-        drop(wakers);
     }
 
     /// Wakes all calls in line, so that each looks again. Returns whether there were any.
     pub(super) fn wake_all(&self) -> bool {
         let mut wakers = Wakers::new();
-        let mut line = self.line.lock();
-        wakers.extend(line.waiting.iter_mut().filter_map(|entry| entry.waker.take()));
-        drop(line);
+        wakers.extend(self.line.lock().waiting.values_mut().filter_map(|entry| entry.waker.take()));
         !wakers.is_empty()
     }
 
     /// Returns whether any call in line has not been woken.
     pub(super) fn is_waited_for(&self) -> bool {
-        self.line.lock().waiting.iter().any(|entry| entry.waker.is_some())
+        self.line.lock().waiting.values().any(|entry| entry.waker.is_some())
     }
 
     /// Returns when a call that was let in in its turn last got all its pages, and when one last ended, with its pages or
@@ -217,15 +204,11 @@ impl Admission {
 }
 
 impl CallQueue {
-    fn position(&self, number: u64) -> Result<usize, usize> {
-        self.waiting.binary_search_by_key(&number, |entry| entry.number)
-    }
-
-    /// Returns whether the call that stands at `at` may enter: there is room, and no call before it that comes for it.
-    fn may_enter(&self, at: usize, need: usize, frames: usize, now: Instant) -> bool {
+    /// Returns whether the call may enter: there is room, and no call before it that comes for it.
+    fn may_enter(&self, number: u64, need: usize, frames: usize, now: Instant) -> bool {
         let fits =
             self.admitted == 0 || self.admitted + need <= frames || seeded!("many_pages_let_in_unasked");
-        fits && self.waiting.iter().take(at).all(|entry| now - entry.seen > LATE)
+        fits && self.waiting.range(..number).all(|(_, entry)| now - entry.seen > LATE)
     }
 
     /// Returns whether a call may enter for which the calls that are in leave no room: they have left the frames that it has
@@ -237,12 +220,10 @@ impl CallQueue {
                 || seeded!("frames_about_to_be_taken_are_left"))
     }
 
+    /// Wakes the calls that may enter now, once the caller has released the lock.
     fn call(&mut self, frames: usize, now: Instant, wakers: &mut Wakers) {
         let mut admitted = self.admitted;
-        for entry in &mut self.waiting {
-            if now - entry.seen > LATE {
-                continue;
-            }
+        for entry in self.waiting.values_mut().filter(|entry| now - entry.seen <= LATE) {
             if admitted != 0 && admitted + entry.need > frames {
                 break;
             }

@@ -111,16 +111,11 @@ impl Pin {
 
     #[inline]
     pub(crate) fn poll_room(&self, wait: &mut ChangeWait, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
-        if !self.wants_room() {
-            return Poll::Ready(Ok(()));
+        // The frames are kept while files are looked at: only where there is a shortage.
+        match self.keep_if(self.wants_room()) {
+            Some(frames) => frames.poll_room(self.frame().page().file, wait, drive, waker),
+            None => Poll::Ready(Ok(())),
         }
-        self.poll_room_of_file(wait, drive, waker)
-    }
-
-    #[cold]
-    fn poll_room_of_file(&self, wait: &mut ChangeWait, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
-        let (frames, file) = (self.keep_if(true), self.frame().page().file);
-        frames.map_or(Poll::Ready(Ok(())), |frames| frames.poll_room(file, wait, drive, waker))
     }
 
     /// Returns whether there is room for a change of the page now; an error where its file refuses writes.
@@ -135,14 +130,11 @@ impl Pin {
             Poll::Ready(room) => room.map(|()| true),
             // The write that was begun by this tells whether that has changed.
             Poll::Pending => {
-                let refusal = self.frames().dirty_counts.refusal(self.frame().page().file);
-                refusal.map_or(Ok(false), Err)
+                self.frames().dirty_counts.refusal(self.frame().page().file).map_or(Ok(false), Err)
             }
         }
     }
-}
 
-impl Pin {
     /// Notes where the first record of a change begins, if it has one.
     pub(crate) fn note_change(&self, first: Option<Lsn>) {
         let frame = self.frame();

@@ -29,7 +29,7 @@ pub(crate) struct CleanList {
     mark: AtomicUsize,
     /// Frames wanted since the last [`take_demand`](Self::take_demand), whether there was one or not.
     demand: AtomicUsize,
-    /// Pages that the writer has found clean, or has had written, so far.
+    /// Pages that the writer has found clean, or has had written, so far: so a waiting fetch sees whether the writer is at work.
     made: AtomicUsize,
     /// The value of `made` when a fetch had waited in vain for more; `usize::MAX` where none has.
     stuck_at: AtomicUsize,
@@ -50,10 +50,6 @@ struct Alarm {
 
 impl Wake for Alarm {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
         *self.is_called.lock() = true;
         self.called.notify_all();
     }
@@ -93,8 +89,7 @@ impl CleanList {
         self.frames.pop()
     }
 
-    /// Notes that `wanted` frames are wanted, and were taken as far as there were some here, or without a page, of which `free`
-    /// are left. Wakes the writer, if there is one, when few are left.
+    /// Notes that `wanted` frames are wanted, and wakes the writer, if few are left here and of the `free` ones.
     pub(crate) fn note_demand(&self, wanted: usize, free: usize) {
         let mark = self.mark.load(Ordering::Relaxed);
         if mark > 0 && !self.rests() {
@@ -105,8 +100,7 @@ impl CleanList {
         }
     }
 
-    /// Notes that a fetch has met a dirty victim, so the writer has work: in turn, or `beyond` those, where the fetch had to go
-    /// through all frames.
+    /// Notes that a fetch has met a dirty victim, so the writer has work: in turn, or `beyond` those.
     pub(crate) fn note_dirt(&self, beyond: bool) {
         if self.rests() {
             self.rests.store(false, Ordering::Relaxed);
@@ -130,8 +124,7 @@ impl CleanList {
         self.rests.load(Ordering::Relaxed)
     }
 
-    /// Adds a frame; returns false where there is no room. Any thread that lets go of a frame may call this: it does not show
-    /// that the writer works.
+    /// Adds a frame; returns false where there is no room. Any thread may: it does not show that the writer works.
     pub(crate) fn push(&self, frame: FrameNo) -> bool {
         if seeded!("freed_frame_taken_for_the_writers") {
             self.note_made(1);
@@ -170,13 +163,12 @@ impl CleanList {
         self.mark.load(Ordering::Relaxed) > 0 && self.stuck_at.load(Ordering::Relaxed) != self.made()
     }
 
-    /// Notes that the writer has produced nothing for too long, since it had made `made` pages. Until it makes another one,
-    /// fetches do not count on it.
+    /// Notes that the writer is stuck at `made` pages: until it makes another one, fetches do not count on it.
     pub(crate) fn note_stuck(&self, made: usize) {
         self.stuck_at.store(made, Ordering::Relaxed);
     }
 
-    /// Wakes the writer, if it sleeps because nothing was wanted, or nothing was there to clean.
+    /// Wakes the writer, if it sleeps for want of work.
     pub(super) fn call(&self) {
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
             self.look_again();
@@ -204,7 +196,7 @@ impl CleanList {
         !end.has_begun()
     }
 
-    /// Ends the sleep, or the next one: what the marks depend on has changed, or the pool ends.
+    /// Ends the sleep, or the next one.
     pub(crate) fn look_again(&self) {
         self.alarm.wake_by_ref();
     }

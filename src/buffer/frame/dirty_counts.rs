@@ -108,7 +108,6 @@ impl DirtyCounts {
         !is_alone && own >= share(left).max(1) && !seeded!("dirty_pages_fill_the_pool")
     }
 
-    #[inline]
     pub(super) fn add(&self, file: FileId) {
         self.tallies.all.fetch_add(1, Relaxed);
         self.tallies.by_file[file.0 as usize % FILES].fetch_add(1, Relaxed);

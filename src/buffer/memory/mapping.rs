@@ -43,10 +43,7 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// Maps and faults in `len` zeroed bytes.
     pub(crate) fn new(len: usize) -> Result<Self> {
-        check_fits(len)?;
-        let mapping = Self::map(len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?;
-        mapping.fault_in(0..mapping.len)?;
-        Ok(mapping)
+        Self::partly(len, len)
     }
 
     /// Reserves address space for `len` bytes. None can be touched, or counts as memory, before it is [taken](Self::take).

@@ -29,13 +29,9 @@ const SMALL: usize = 8;
 const NEW: usize = 128;
 const NEW_AT_LEAST: usize = 3;
 
-fn share_of_small(frames: usize) -> usize {
-    (frames / SMALL).max(1)
-}
-
 /// Returns how many pages of `frames` frames count as new: few enough that the small queue leaves others time to be used.
 pub(super) fn new_pages_of(frames: usize) -> usize {
-    (frames / NEW + NEW_AT_LEAST).min(share_of_small(frames).div_ceil(2))
+    (frames / NEW + NEW_AT_LEAST).min((frames / SMALL).max(1).div_ceil(2))
 }
 
 /// Which queue a frame is in.
@@ -265,7 +261,7 @@ impl Order {
     }
 
     fn share_of_small(&self) -> usize {
-        share_of_small(self.standings.len())
+        (self.standings.len() / SMALL).max(1)
     }
 
     fn new_pages_most(&self) -> usize {

@@ -58,14 +58,12 @@ impl ReadAheadQuota {
 
     /// Takes up to `places` places for pages of the file, and returns how many it took. `is_alone`: no other file is open.
     pub(crate) fn take(&self, file: FileId, places: usize, is_alone: bool) -> usize {
-        let (taken, of_file) = (&self.taken, self.of(file));
-        let (all, own) =
-            (taken.fetch_add(places, Ordering::Relaxed), of_file.fetch_add(places, Ordering::Relaxed));
+        let [all, own] =
+            [&self.taken, self.of(file)].map(|taken| taken.fetch_add(places, Ordering::Relaxed));
         let left = self.limit().saturating_sub(all);
-        let share = left + own;
+        let share = ((left + own) * 3 / 4).max(1);
         let has_all = is_alone || seeded!("one_file_has_all_places_ahead");
-        let left_to_file = if has_all { left } else { (share * 3 / 4).max(1).saturating_sub(own).min(left) };
-        let granted = left_to_file.min(places);
+        let granted = if has_all { left } else { share.saturating_sub(own).min(left) }.min(places);
         self.give_back(file, places - granted);
         granted
     }
