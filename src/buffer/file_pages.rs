@@ -10,9 +10,8 @@ use crate::{
     id::{FileId, FrameNo, PageId},
 };
 
-/// How many frames are looked at, one beside the other, in the time of one look-up, which takes a lock and waits for memory. In a
-/// pool of 2 Mi frames a look takes 6 ns, a look-up 90 to 300 ns. In loom's models, whose pools have one frame, a single cluster
-/// is looked up.
+/// How many frames are looked at in the time of one look-up, which takes a lock and waits for memory: in a pool of 2 Mi frames a look
+/// takes 6 ns, a look-up 90 to 300 ns. In loom's models, whose pools have one frame, a single cluster is looked up.
 const FRAMES_A_LOOKUP: u32 = if cfg!(loom) { 1 } else { 32 };
 
 impl Residency {

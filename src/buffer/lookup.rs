@@ -22,46 +22,30 @@ use crate::{
 /// Lookups that overlap: as many cache misses as a core has under way.
 const LOOKUPS_TOGETHER: usize = 16;
 
-/// What the table has for a page.
-#[derive(Debug)]
-pub(crate) enum Lookup {
-    /// The page has a frame, now pinned. It may still be being read.
-    Pinned(Pin),
-    /// Probably no frame: only [`Residency::map`] knows for certain.
-    Absent,
-    /// It has a frame that cannot be pinned once more.
-    TooManyPins,
-}
-
-/// Why a page cannot be pinned in the frame in which it was seen.
+/// Why a page is not pinned.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotPinned {
-    /// It is not there any more.
+    /// It is not there, as far as a look without a lock tells: only [`Residency::map`] knows for certain.
     Gone,
-    /// It may be there, and is seized.
+    /// It may be there, and is seized. A lookup finds it gone.
     Seized,
     /// It may be there, and cannot be pinned once more.
     TooManyPins,
 }
 
-impl Lookup {
-    fn pinned(self) -> Option<Pin> {
-        match self {
-            Self::Pinned(pin) => Some(pin),
-            Self::Absent | Self::TooManyPins => None,
-        }
-    }
-}
-
 impl Residency {
-    /// Pins the page's frame if it has one: no lock, and one compare-and-swap on that frame.
+    /// Pins the page's frame if it has one: no lock, and one compare-and-swap on that frame. The page may still be being read.
     #[inline]
-    pub(crate) fn lookup(&self, page: PageId) -> Lookup {
+    pub(crate) fn lookup(&self, page: PageId) -> Result<Pin, NotPinned> {
         self.lookup_by(page, State::pin)
     }
 
     #[inline]
-    pub(crate) fn lookup_by(&self, page: PageId, pin: impl Fn(State) -> Option<State>) -> Lookup {
+    pub(crate) fn lookup_by(
+        &self,
+        page: PageId,
+        pin: impl Fn(State) -> Option<State>,
+    ) -> Result<Pin, NotPinned> {
         self.pin_found(page, self.table.find(page), pin)
     }
 
@@ -71,12 +55,12 @@ impl Residency {
         page: PageId,
         found: Result<Translation<'a>, Span>,
         pin: impl Fn(State) -> Option<State>,
-    ) -> Lookup {
+    ) -> Result<Pin, NotPinned> {
         if let Ok(seen) = &found
             && let Ok(pin) =
                 self.pin_if(self.frame(seen.frame()), seen.frame(), &pin, drop, |_| seen.still_holds())
         {
-            return Lookup::Pinned(pin);
+            return Ok(pin);
         }
         self.lookup_again(page, found, pin)
     }
@@ -88,9 +72,9 @@ impl Residency {
             Ok(seen) => match self.pin_in(seen.frame(), page, thread) {
                 Some(pin) => Some(pin),
                 // Looked up anew, so that a hit need not keep what the table said.
-                None => self.lookup_by(page, State::pin_valid).pinned(),
+                None => self.lookup_by(page, State::pin_valid).ok(),
             },
-            Err(span) => self.lookup_again(page, Err(span), State::pin_valid).pinned(),
+            Err(span) => self.lookup_again(page, Err(span), State::pin_valid).ok(),
         }
     }
 
@@ -101,20 +85,22 @@ impl Residency {
         page: PageId,
         found: Result<Translation<'a>, Span>,
         pin: impl Fn(State) -> Option<State>,
-    ) -> Lookup {
+    ) -> Result<Pin, NotPinned> {
         let mut found = match found {
             Ok(found) => Some(found),
             Err(span) => self.table.find_again(page, span),
         };
         while let Some(seen) = found {
             match self.pin_if(self.frame(seen.frame()), seen.frame(), &pin, drop, |_| seen.still_holds()) {
-                Ok(pin) => return Lookup::Pinned(pin),
-                Err(state) if seen.still_holds() && state.pins_are_exhausted() => return Lookup::TooManyPins,
-                Err(_) if seen.still_holds() => return Lookup::Absent,
+                Ok(pin) => return Ok(pin),
+                Err(state) if seen.still_holds() && state.pins_are_exhausted() => {
+                    return Err(NotPinned::TooManyPins);
+                }
+                Err(_) if seen.still_holds() => return Err(NotPinned::Gone),
                 Err(_) => found = self.table.find_locked(page),
             }
         }
-        Lookup::Absent
+        Err(NotPinned::Gone)
     }
 
     /// Pins this frame if it holds the page, and the page can be used now.
@@ -183,9 +169,8 @@ impl Residency {
         }
     }
 
-    /// Looks the pages up, in their order, a group at a time: the table's lines of all of them are loaded side by side, and then their
-    /// states and first bytes.
-    pub(crate) fn lookup_each(&self, pages: &[PageId], mut found: impl FnMut(Lookup)) {
+    /// Looks the pages up, in their order: of a group of them the table's lines are loaded side by side, then states and first bytes.
+    pub(crate) fn lookup_each(&self, pages: &[PageId], mut found: impl FnMut(Result<Pin, NotPinned>)) {
         for group in pages.chunks(LOOKUPS_TOGETHER) {
             group.iter().for_each(|&page| self.table.prefetch(page));
             let mut seen = [const { None }; LOOKUPS_TOGETHER];
@@ -271,8 +256,8 @@ mod tests {
                     && pool.pin_in(no, page(old), thread_index::current()).is_none()
             );
             assert_eq!(pool.frame(no).state.load().pins(), 0, "the pin for the look was taken off");
-            assert!(matches!(pool.lookup(page(old)), Lookup::Absent) && !pool.is_mapped(page(old)));
-            assert!(matches!(pool.lookup(page(new)), Lookup::Pinned(_)));
+            assert!(matches!(pool.lookup(page(old)), Err(NotPinned::Gone)) && !pool.is_mapped(page(old)));
+            assert!(pool.lookup(page(new)).is_ok());
         }
     }
 
@@ -286,7 +271,7 @@ mod tests {
         let now = fill(&pool, page(1));
         assert_eq!((other, now == no), (no, false));
         match pool.lookup_again(page(1), Ok(found), State::pin) {
-            Lookup::Pinned(pin) => assert_eq!(pin.frame_no(), now),
+            Ok(pin) => assert_eq!(pin.frame_no(), now),
             other => panic!("{other:?}"),
         }
     }
@@ -319,7 +304,7 @@ mod tests {
             );
             assert!(pool.latch_in(no, page(3), thread_index::current()).is_none());
             assert_eq!(pool.frame(no).state.load(), before);
-            pool.lookup(page(1));
+            let _ = pool.lookup(page(1));
         }
     }
 }

@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::buffer::{
         frame::latch::Latch,
-        lookup::Lookup,
+        lookup::NotPinned,
         residency::NotMapped,
         small_pools::{fill, page, pool_of, pool_with_room_for_ready, read},
     };
@@ -104,7 +104,7 @@ mod tests {
         let (pool, frames) = pool_with(3, 2);
         let mut seizure = Seizure::new(&pool);
         assert!(seizure.seize(frames[0], page(0)) && seizure.seize(frames[1], page(1)));
-        assert!(matches!(pool.lookup(page(0)), Lookup::Absent));
+        assert!(matches!(pool.lookup(page(0)), Err(NotPinned::Gone)));
         let claimed = pool.take_clean().unwrap();
         assert!(matches!(pool.map(claimed, page(0), false), Err(NotMapped::Seized)));
         drop(seizure);

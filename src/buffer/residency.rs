@@ -77,8 +77,7 @@ impl Deref for Residency {
 }
 
 impl Residency {
-    /// Takes this very frame from its page, if it is idle and clean, whatever its usage count. A free frame is not taken so: it
-    /// is for the thread that takes the next free one.
+    /// Takes this very frame from its page, if it is idle and clean, whatever its usage count. A free one is for the next that takes one.
     pub(crate) fn claim(&self, no: FrameNo) -> Option<ClaimedFrame<'_>> {
         self.try_claim(no, State::claim).then(|| self.claimed(no))
     }
@@ -247,8 +246,7 @@ impl Residency {
         Ok(self.begin_read(claimed, read_only))
     }
 
-    /// Maps pages of one cluster, under one lock: as long as there are frames, each page is given the next, unless it has got one
-    /// meanwhile. What became of them goes into `mapped`.
+    /// Maps pages of one cluster, under one lock, as long as there are frames. What became of them goes into `mapped`.
     pub(crate) fn map_each(
         &self,
         claimed: &mut ClaimedFrames<'_>,

@@ -111,8 +111,7 @@ impl Residency {
         }
     }
 
-    /// Checks that, without reads under way, each page with a place in the quota has a pin. (There may be more such pages than
-    /// the quota of a pool that has just shrunk.)
+    /// Checks that each page with a place in the quota has a pin. (A pool that has just shrunk may have more such pages than places.)
     fn look_at_look_ahead(&self, faults: &mut Vec<String>) {
         let in_word: u64 = self.frames.iter().map(|(_, frame)| frame.state.load()).map(State::pins).sum();
         let pins = in_word + self.slots.holds().frames().count() as u64;

@@ -8,7 +8,6 @@ use crate::{
             state::{Phase, State},
             waiters::want::Want,
         },
-        lookup::Lookup,
         quarantine::Seizure,
     },
     error::{Error, Result},
@@ -53,7 +52,7 @@ pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
     shared.check_open()?;
     shared.files.open_file(page.file)?;
     // The lookup is no use of the page, in case it stays.
-    let Lookup::Pinned(pin) = shared.pool.lookup_by(page, State::pin_unused) else {
+    let Ok(pin) = shared.pool.lookup_by(page, State::pin_unused) else {
         return Ok(Evicted::NotResident);
     };
     let no = pin.frame_no();

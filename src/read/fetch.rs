@@ -17,7 +17,7 @@ use std::{
 use crate::{
     buffer::{
         frame::{pin::Pin, state::State, waiters::Ticket},
-        lookup::Lookup,
+        lookup::NotPinned,
         page::{PageAt, PinnedPage},
         residency::{Mapped, NotMapped},
         supply::{DirtyVictims, Search},
@@ -280,19 +280,19 @@ impl Miss {
                 continue;
             }
             match self.shared.pool.lookup(self.page) {
-                Lookup::Pinned(pin) => {
+                Ok(pin) => {
                     if let Some(page) = self.settle(pin, waker)? {
                         return Poll::Ready(Ok(page));
                     }
                 }
-                Lookup::Absent => {
+                Err(NotPinned::Gone | NotPinned::Seized) => {
                     if let Some(read) = ready!(self.start(drive, waker))?
                         && let Some(page) = self.settle(read, waker)?
                     {
                         return Poll::Ready(Ok(page));
                     }
                 }
-                Lookup::TooManyPins => {
+                Err(NotPinned::TooManyPins) => {
                     return Poll::Ready(Err(self.shared.pool.too_many_pins(self.page)));
                 }
             }

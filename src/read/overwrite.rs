@@ -17,7 +17,7 @@ use std::{
 use crate::{
     buffer::{
         frame::{change::ChangeWait, latch::Latch, pin::Pin, state::Phase, waiters::Ticket},
-        lookup::Lookup,
+        lookup::NotPinned,
         page::{Latching, OwnedPageWrite, PinnedPage, Verification},
         residency::Mapped,
     },
@@ -131,7 +131,7 @@ impl Overwrite {
                 self.joined = None;
             }
             match self.shared.pool.lookup(self.page) {
-                Lookup::Pinned(pin) => {
+                Ok(pin) => {
                     if pin.frame().state.load().phase() == Phase::Loaded {
                         ready!(self.poll_room(drive, waker))?;
                     }
@@ -139,12 +139,14 @@ impl Overwrite {
                         return Poll::Ready(Ok(guard));
                     }
                 }
-                Lookup::Absent => {
+                Err(NotPinned::Gone | NotPinned::Seized) => {
                     if let Some(guard) = ready!(self.bring_in_zeroed(drive, waker))? {
                         return Poll::Ready(Ok(guard));
                     }
                 }
-                Lookup::TooManyPins => return Poll::Ready(Err(self.shared.pool.too_many_pins(self.page))),
+                Err(NotPinned::TooManyPins) => {
+                    return Poll::Ready(Err(self.shared.pool.too_many_pins(self.page)));
+                }
             }
         }
     }

@@ -4,7 +4,6 @@ use crate::{
     Result,
     buffer::{
         frame::{frames::Frames, size::Size},
-        lookup::Lookup,
         residency::{Mapped, Residency},
     },
     id::{PageId, PageSize},
@@ -41,7 +40,7 @@ impl Replay {
 
     /// Uses the page. Returns whether it was resident; it is from now on. Example: [`Replay`].
     pub fn access(&mut self, page: PageId) -> bool {
-        if let Lookup::Pinned(_) = self.0.lookup(page) {
+        if self.0.lookup(page).is_ok() {
             return true;
         }
         let claimed = self.0.take_clean().expect("no other thread uses a frame");

@@ -116,6 +116,8 @@ impl Admission {
             entry.seen = now;
             mem::swap(&mut entry.waker, &mut own_waker);
         }
+        drop(line);
+        drop(former_entry);
         is_in
     }
 
@@ -194,8 +196,7 @@ impl Admission {
         self.line.lock().waiting.values().any(|entry| entry.waker.is_some())
     }
 
-    /// Returns when a call that was let in in its turn last got all its pages, and when one last ended, with its pages or
-    /// without; `since` where that was earlier.
+    /// Returns when a call in its turn last got all its pages, and when one last ended; `since` where that was earlier.
     pub(crate) fn progress(&self, since: Instant) -> (Instant, Instant) {
         let line = self.line.lock();
         let or_since = |moment: Option<Instant>| moment.map_or(since, |moment| moment.max(since));
@@ -211,8 +212,8 @@ impl CallQueue {
         fits && self.waiting.range(..number).all(|(_, entry)| now - entry.seen > LATE)
     }
 
-    /// Returns whether a call may enter for which the calls that are in leave no room: they have left the frames that it has
-    /// seen. If no call is in, the line goes on.
+    /// Returns whether a call may enter for which there is no room: those in have left the frames that it has seen. If none is in, the line
+    /// goes on.
     fn may_enter_beside(&self, Beside { looked, patience }: Beside) -> bool {
         let had_time = |call: &AdmittedCall| call.stirred + patience <= looked;
         !self.inside.is_empty()

@@ -103,8 +103,7 @@ impl CopyRoom {
         (!found.is_empty()).then_some(CopyRun { first: found.start, pages: found.len() })
     }
 
-    /// Returns whether a page of the file can be written without a wait for room. If not, the caller is told of the next that is
-    /// given back: [`shrink`](Self::shrink) returns true.
+    /// Returns whether a page of the file can be written without a wait. If not, [`shrink`](Self::shrink) tells of the next that can.
     pub(crate) fn has_room_for(&self, file: FileId) -> bool {
         if !self.is_used {
             return true;
@@ -124,8 +123,7 @@ impl CopyRoom {
         }
     }
 
-    /// Shrinks the run to its first `pages` pages, and frees the others. Returns whether a caller that does not wait has wanted
-    /// room since some was last freed.
+    /// Shrinks the run to its first `pages` pages. Returns whether a caller that does not wait has wanted room since some was last freed.
     #[must_use]
     pub(super) fn shrink(&self, run: &mut CopyRun, pages: usize) -> bool {
         let (from, to) = (run.first + pages, run.first + run.pages);

@@ -24,8 +24,7 @@ use crate::{
     },
 };
 
-/// Files are counted apart by the last bits of their numbers, which are given in sequence. Files whose numbers agree in these
-/// bits share what one may have.
+/// Files are counted apart by the last bits of their numbers. Those that agree in these share what one may have.
 const FILES: usize = if cfg!(loom) { 1 } else { 256 };
 
 /// Returns how many of so many frames a file's dirty pages may have: all but an eighth, and one at least is left; but one of one.

@@ -70,8 +70,7 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Takes all memory: room for `copies` of pages, from which pages are written if there is any, and the frames' pages; and
-    /// address space for all frames that there may be.
+    /// Takes all memory: room for `copies` of pages, the frames' pages, and address space for all frames that there may be.
     pub(crate) fn new(
         size: Size,
         page_size: PageSize,
@@ -162,8 +161,7 @@ impl Frames {
         Error::TooManyPins { page, path: self.file_paths.of(page.file) }
     }
 
-    /// Has the processor load the frame's first bytes, which a caller that finds the page reads next. Whether they may be read, the
-    /// frame's state says.
+    /// Has the processor load the frame's first bytes, which a caller that finds the page reads next, if the state allows it.
     #[inline(always)]
     pub(crate) fn prefetch_bytes(&self, no: FrameNo) {
         prefetch(self.arena.base().as_ptr().wrapping_add(self.offset_of(no)));
@@ -177,8 +175,7 @@ impl Frames {
 }
 
 impl Frames {
-    /// Returns whether callers wait for frames and the background writer works for them: a fetch that has just come takes none of
-    /// those frames.
+    /// Returns whether callers wait for frames and the writer works for them: a fetch that has just come takes none of those.
     pub(crate) fn are_spoken_for(&self) -> bool {
         self.frame_waiters.any() && self.clean_list.is_kept()
     }
@@ -196,9 +193,8 @@ impl Frames {
         there_was_room
     }
 
-    /// Sets a frame aside that was let go of while callers wait for one, if it is a victim and clean, and wakes the first in
-    /// line. A dirty one is left to the background writer, if there is one: a waiter that was woken for it would lose its turn
-    /// for nothing.
+    /// Sets a frame aside that was let go of while callers wait for one, or wakes the first in line. A dirty one is left to the background
+    /// writer, if there is one: a waiter that was woken for it would lose its turn for nothing.
     #[cold]
     pub(super) fn hand_on(&self, no: FrameNo, wakers: &mut Wakers) {
         let is_set_aside = !seeded!("freed_frame_not_handed_on") && self.set_aside(no);

@@ -108,15 +108,13 @@ fn no_such_frame(no: FrameNo) -> ! {
 }
 
 impl Frame<'_> {
-    /// Returns the page that the frame holds, or held last. Means something only to a caller that has a pin, or that checks the
-    /// state as well.
+    /// Returns the page that the frame holds, or held last: for a caller that has a pin, or checks the state as well.
     #[inline]
     pub(crate) fn page(self) -> PageId {
         PageId::from_word(self.page.load(Ordering::Relaxed))
     }
 
-    /// Returns whether the frame holds that page, or held it last. Means something only to a caller that has a pin, or that
-    /// checks the state as well.
+    /// Returns whether that is [its page](Self::page).
     #[inline]
     pub(crate) fn is_of(self, page: PageId) -> bool {
         self.page.load(Ordering::Relaxed) == page.to_word()
@@ -169,8 +167,7 @@ impl Frame<'_> {
         self.set_lsn(self.page_lsn().max(lsn));
     }
 
-    /// Sets the page LSN, under the exclusive latch, or as the end of a read: the page carries the change of `lsn`, and none of a
-    /// later one.
+    /// Sets the page LSN, under the exclusive latch, or as the end of a read: the page carries no later change.
     pub(crate) fn set_lsn(self, lsn: Lsn) {
         self.header.page_lsn.store(lsn.0, Ordering::Relaxed);
     }

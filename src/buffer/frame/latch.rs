@@ -67,8 +67,7 @@ impl Pin {
         }
     }
 
-    /// Takes a share latch, unless the page is being changed. It passes waiters in line, so the caller must release it within a
-    /// moment.
+    /// Takes a share latch, past waiters in line, unless the page is being changed. The caller releases it within a moment.
     pub(crate) fn try_latch_past_the_line(&self) -> bool {
         let take =
             if seeded!("write_out_waits_in_line") { State::latch_shared } else { State::hand_over_shared };
@@ -112,8 +111,7 @@ impl Pin {
         polled
     }
 
-    /// Revokes the bias for a thread or task that wants the latch: then the state word knows all holders, and they pass the latch
-    /// on.
+    /// Revokes the bias for a waiter: then the state word knows all holders, and they pass the latch on.
     fn revoke_for(&self, latch: Latch) {
         if latch == Latch::Exclusive && !seeded!("writer_waits_for_slots") {
             self.revoke_bias();

@@ -66,8 +66,7 @@ impl FramesHandle {
         Arc::clone(&self.frames)
     }
 
-    /// Has the pool's [ticker](crate::buffer::frame::ticker) look after a task whose wake-up can be missed. Where the system
-    /// gives no thread for that, the task is woken at once, to look again whenever its runtime has time for it.
+    /// Looks after a task, as [`Frames::look_after`] does.
     pub(crate) fn look_after(&self, task: &Waker) {
         self.frames.look_after(task);
     }
@@ -104,8 +103,7 @@ impl Drop for FramesHandle {
     }
 }
 
-/// A pin: while it exists, its frame keeps its page, and the pool's memory exists. It has no `Clone`; another is taken by
-/// [`again`](Pin::again).
+/// A pin: while it exists, its frame keeps its page, and the pool's memory exists. Another is taken by [`again`](Pin::again).
 pub(crate) struct Pin {
     /// Not null, so that an `Option` of a pin is no larger and stays in registers.
     frames: NonNull<Frames>,
@@ -299,8 +297,7 @@ unsafe fn keep(frames: NonNull<Frames>) -> Arc<Frames> {
     unsafe { Arc::from_raw(frames.as_ptr()) }
 }
 
-/// A list of pins, which the state words hold, small enough to be moved through queues: four bytes each, since they have their pool
-/// in common.
+/// A list of pins, which the state words hold, in four bytes each: they have their pool in common, and are moved through queues.
 pub(crate) struct Pins {
     /// All frames of their pool; dangling before there is a pin.
     frames: NonNull<Frames>,

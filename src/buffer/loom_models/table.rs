@@ -4,7 +4,6 @@ use super::{Bytes, check, page, pool_of, read_into, spawn};
 use crate::{
     buffer::{
         frame::latch::Latch,
-        lookup::Lookup,
         page_table::{PageTable, tests::pages_at},
         residency::Residency,
     },
@@ -16,7 +15,7 @@ use crate::{
 #[test]
 fn c1_a_thread_that_pins_a_page_sees_its_bytes_while_its_frame_is_reused() {
     while_a_frame_is_reused(|pool, block, bytes| {
-        if let Lookup::Pinned(pin) = pool.lookup(page(block))
+        if let Ok(pin) = pool.lookup(page(block))
             && pin.frame().state.load().is_valid()
         {
             pin.latch(Latch::Shared);

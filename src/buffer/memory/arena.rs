@@ -32,8 +32,7 @@ const STEPS: usize = 16;
 /// The most buffers that a ring registers.
 const CHUNKS_MAX: usize = 1 << 14;
 
-/// Latches and leases rule which thread may touch which bytes, and when; the arena only computes addresses. It outlives the last
-/// pin and the last lease, since those keep the pool.
+/// Only computes addresses: latches and leases rule which thread may touch which bytes. They keep the pool, and so this.
 pub(crate) struct Arena {
     mapping: Mapping,
     len: usize,
@@ -125,8 +124,7 @@ impl Arena {
         Ok(())
     }
 
-    /// Releases the memory of the last chunk that has some to the system. No frame in it has a page, and no ring has it
-    /// registered.
+    /// Releases the memory of the last chunk that has some. No frame in it has a page, and no ring has it registered.
     pub(crate) fn give_back(&self, number: usize) {
         debug_assert_eq!(number + 1, self.present());
         self.present.store(number, Ordering::Relaxed);
@@ -140,8 +138,7 @@ impl Arena {
     }
 }
 
-/// Returns the size of the chunks of an arena of `most` bytes, of which some have no memory now: small enough to give memory back
-/// in useful steps.
+/// Returns the size of the chunks of an arena that does not have all of its memory: small enough to give it back in useful steps.
 fn step(most: usize) -> usize {
     let useful = (most / STEPS).next_power_of_two().clamp(STEP[0], STEP[1]);
     useful.max(most.div_ceil(CHUNKS_MAX).next_power_of_two())

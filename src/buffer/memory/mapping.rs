@@ -86,8 +86,7 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Makes zeroed memory of a part of what was reserved, faulted in: all of it, or none. A caller that takes several parts
-    /// [checks first](check_fits) that there is room for all.
+    /// Makes zeroed memory of a part of what was reserved, faulted in: all of it, or none.
     pub(crate) fn take(&self, part: Range<usize>) -> Result<()> {
         self.protect(part.clone(), MprotectFlags::READ | MprotectFlags::WRITE)
             .map_err(|errno| out_of_memory(part.len(), errno))?;
@@ -167,8 +166,7 @@ impl Mapping {
         Err(rustix::io::Errno::NOTSUP)
     }
 
-    /// Releases the memory of a part, by mapping it anew: advice alone would leave the old bytes there until the system wants
-    /// them.
+    /// Releases the memory of a part, by mapping it anew: advice alone would leave the old bytes there for a while.
     fn discard(&self, part: Range<usize>) -> rustix::io::Result<()> {
         let (first, none) = (self.first_of(&part), ProtFlags::empty());
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;

@@ -14,9 +14,8 @@ use crate::{
     error::{Callback, Error, Result},
 };
 
-/// The right to the bytes of a page that was read and not verified yet. For all other threads its read goes on meanwhile.
-///
-/// Dropped without a verdict, as by a panic in the codec, it fails the read.
+/// The right to the bytes of a page that was read and not verified yet. Dropped without a verdict, as by a panic in the codec, it fails
+/// the read.
 pub(crate) struct Verification<'a> {
     pool: &'a Residency,
     /// The pin of the read, taken when it ends.

@@ -90,8 +90,7 @@ impl<'a> Partition<'a> {
         self.sought.block = block_of(page);
     }
 
-    /// Doubles the partition, unless it is at its largest. Meanwhile readers find its clusters where they were, or not at all;
-    /// its span tells them that this may be so.
+    /// Doubles the partition, unless it is at its largest. Readers find its clusters where they were, or see by the span that they may move.
     #[cold]
     fn grow(&self) {
         let span = self.span();

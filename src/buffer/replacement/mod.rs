@@ -100,9 +100,8 @@ impl Replacement {
         self.frames.load(Ordering::Relaxed)
     }
 
-    /// Returns how many frames may be taken before their pages have come: as many as count as new in a full shard. When a page is
-    /// no longer new, its frame is looked at, and should hold the page that has come. In a last shard that has fewer frames it
-    /// may not, and then it is passed over.
+    /// Returns how many frames may be taken before their pages have come: as many as count as new in a full shard. When a page is no longer
+    /// new, its frame is looked at, and should hold it; in a last shard that has fewer frames it is passed over where it does not.
     pub(super) fn most_together(&self) -> usize {
         order::new_pages_of(self.layout.frames_in(0, self.frames()))
     }
@@ -118,10 +117,8 @@ impl Replacement {
         self.free.all.load(Ordering::Relaxed)
     }
 
-    /// Takes a free frame, if there is one that `take` accepts: `take` checks whether the frame is still free.
-    ///
-    /// A shard that is locked is passed by if another has free frames, and else waited for: that is over sooner than any page
-    /// comes from the disk.
+    /// Takes a free frame, if there is one that `take` finds still free. A shard that is locked is passed by if another has free frames, and
+    /// else waited for: that is over sooner than any page comes from the disk.
     pub(super) fn take_free(&self, take: impl Fn(FrameNo) -> bool) -> Option<FrameNo> {
         if self.free() == 0 {
             return None;
@@ -225,8 +222,7 @@ impl Replacement {
         again.find_map(|shard| sweep(shard, &mut self.shards[shard].lock()))
     }
 
-    /// Changes the page of a frame that was claimed outside a sweep, as [`change_page`](Self::change_page) does. If the shard is
-    /// locked the frame stays where it is, and its next page has a little less time.
+    /// Changes the page of a frame that was claimed outside a sweep. If the shard is locked the frame stays where it is in its queue.
     pub(super) fn renew<'a>(&self, no: FrameNo, is_remembered: bool, frame: impl Fn(FrameNo) -> Frame<'a>) {
         let (shard, index) = self.layout.place_of(no);
         match self.shards[shard].try_lock() {
@@ -266,8 +262,7 @@ impl Replacement {
         }
     }
 
-    /// Makes the frame, which has no page any more, the next to be taken. `let_go` frees it: under the lock, since another thread
-    /// may take it as soon as it is free.
+    /// Makes the frame the next to be taken. `let_go` frees it: under the lock, since another thread may take it at once.
     pub(super) fn release(&self, no: FrameNo, let_go: impl FnOnce()) {
         let (shard, index) = self.layout.place_of(no);
         let mut order = self.shards[shard].lock();
@@ -351,8 +346,8 @@ impl Layout {
     }
 }
 
-/// Looks at a frame whose turn has come. A page that is spared stays with fewer uses. But a page that is read ahead keeps its
-/// expectation when other pages are read ahead.
+/// Looks at a frame whose turn has come, and takes uses off one that is spared. A page that is read ahead keeps its expectation when
+/// other pages are read ahead.
 fn look(state: &AtomicState, queue: Standing, reach: Reach) -> Verdict {
     let verdict = state.load().verdict();
     // If another thread is first here, the page was used: just as well.

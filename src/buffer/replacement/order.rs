@@ -119,8 +119,7 @@ impl Order {
         self.queues[Self::queue(queue)].front_to_back(&self.links).map(usize::from).collect()
     }
 
-    /// Takes the first of the free frames that `take` accepts. Those that it does not accept are not free: they count as taken
-    /// too.
+    /// Takes the first of the free frames that `take` accepts. Those that it does not accept are not free any more.
     pub(super) fn take_free(&mut self, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
         while let Some(frame) = self.oldest(Standing::Free) {
             self.put_last(frame, Standing::Small);
@@ -216,22 +215,19 @@ impl Order {
         }
     }
 
-    /// Notes that a victim gives up its page which a sweep has just shown, and so made the newest of the small queue. Returns
-    /// whether it was in the small queue until its turn came, and so is to be remembered.
+    /// Notes that a victim, which a sweep has just shown, gives up its page. Returns whether it was seen only once, and so is remembered.
     pub(super) fn note_taken(&mut self, frame: usize) -> bool {
         mem::replace(&mut self.standings[frame], Standing::Small) == Standing::Small
     }
 
-    /// Makes the frame, which gets another page, the newest of the small queue. Returns whether its former page was in the small
-    /// queue until its turn came, and so is to be remembered.
+    /// Makes the frame, which gets another page, the newest of the small queue. Returns whether its former page was in that queue.
     pub(super) fn renew(&mut self, frame: usize) -> bool {
         let was_in_small = matches!(self.standings.get(frame), Some(Standing::Small | Standing::Returned));
         self.put_last(frame, Standing::Small);
         was_in_small
     }
 
-    /// Notes that the frame gets a new page. Returns the frame of the page that is no longer new, if that still has the standing
-    /// [`Standing::Small`].
+    /// Notes that the frame gets a new page. Returns the frame of the page that is no longer new, if that is still [`Standing::Small`].
     pub(super) fn admit(&mut self, frame: usize) -> Option<usize> {
         self.new_pages.push_back(frame as u16);
         if self.new_pages.len() <= self.new_pages_most() {
@@ -254,8 +250,7 @@ impl Order {
         }
     }
 
-    /// Returns whether the next victim is to come from the small queue, unless there is a reason against it; otherwise it comes
-    /// from main.
+    /// Returns whether the next victim is to come from the small queue, unless there is a reason against it.
     fn is_turn_of_small(&self) -> bool {
         self.len(Standing::Small) >= self.share_of_small()
     }

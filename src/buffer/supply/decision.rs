@@ -27,12 +27,10 @@ use crate::{
 /// How long the background writer may produce nothing before a fetch writes for itself.
 const LAST_RESORT: Duration = Duration::from_millis(50);
 
-/// How long a disk must refuse a fetch's victims, with a try at the end of it, before the fetch reports that: other frames may
-/// come free, and the next try may succeed.
+/// How long a disk must refuse a fetch's victims, with a try at the end, before the fetch reports that: the next may succeed.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// How many looks at least must find that pins stand in the way, however long ago the last one was: a task may not be polled for
-/// long.
+/// How many looks at least must find that pins stand in the way: a task may not be polled for long.
 const LOOKS_AT_LEAST: u32 = 8;
 
 /// For how long at most a fetch spares pages that were used, though writes end: other fetches may be faster each time.

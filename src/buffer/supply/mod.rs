@@ -55,8 +55,8 @@ pub(crate) enum Search {
 }
 
 impl Residency {
-    /// Takes a frame, if a free or clean one is found; the dirty victims that were met are left in `dirty`. A first search takes none
-    /// that are [spoken for](crate::buffer::frame::frames::Frames::are_spoken_for): its caller gets in line like others.
+    /// Takes a frame, if a free or clean one is found, and leaves dirty victims in `dirty`. A first search takes none that are [spoken
+    /// for](crate::buffer::frame::frames::Frames::are_spoken_for).
     pub(crate) fn take_frame(&self, search: Search, dirty: &mut DirtyVictims) -> Option<ClaimedFrame<'_>> {
         let mut taken = Taken::new();
         self.take(1, search, dirty, &mut taken);
@@ -139,8 +139,7 @@ impl Residency {
         None
     }
 
-    /// Takes this frame from its page, if `claim` allows it; `is_remembered` says whether the page leaves a ghost. What has
-    /// happened since the number became known matters: the frame may have become free, or be to go.
+    /// Takes this frame from its page, which leaves a ghost if it `is_remembered`, if `claim` allows it: it may be free by now, or to go.
     fn take_by_number(&self, no: FrameNo, claim: fn(State) -> Option<State>, is_remembered: bool) -> bool {
         let is_taken = self.serves(no) && self.try_claim(no, claim);
         if is_taken {
@@ -212,9 +211,8 @@ impl Residency {
         self.replacement.free()
     }
 
-    /// Sets clean victims aside for later fetches, about `wanted` of them. The dirty ones that it meets, at most `dirty_most`,
-    /// count as well, and are left to the caller to have them cleaned, except those that the caller cannot clean now. Returns how
-    /// many clean ones there were.
+    /// Sets clean victims aside for later fetches, about `wanted` of them, and returns how many. Dirty ones that `can_clean` allows count as
+    /// well, at most `dirty_most`, and are left to the caller.
     pub(crate) fn set_victims_aside(
         &self,
         reach: Reach,
@@ -245,8 +243,7 @@ impl Residency {
         }
     }
 
-    /// Shows victims, clean and dirty, until `enough` returns a value, having taken about `wanted`. All others are spared, for
-    /// now. Each call looks at every frame a bounded number of times, so with all frames busy it ends.
+    /// Shows victims, clean and dirty, until `enough` returns a value, having taken about `wanted`.
     fn sweep<R>(
         &self,
         wanted: usize,
@@ -297,8 +294,7 @@ impl Residency {
         self.findings.is_worth_a_sweep(reliefs, spares, left) || seeded!("each_waiter_sweeps")
     }
 
-    /// Returns whether a sweep may meet a victim, after a sweep of the background writer met none; frames had been let go of
-    /// `reliefs` times before that. It may if one was let go of since, or if neither users nor the disk have all.
+    /// Returns whether a sweep may meet a victim, after the writer met none at `reliefs`: a frame was let go of since, or not all are had.
     pub(crate) fn is_any_left(&self, reliefs: usize) -> bool {
         self.frame_waiters.reliefs() != reliefs || self.shortage().0.left() > 0
     }

@@ -10,8 +10,7 @@ use crate::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Files are counted apart by the last bits of their numbers, which are given in sequence. Files whose numbers agree in these
-/// bits share what one may have.
+/// Files are counted apart by the last bits of their numbers. Those that agree in these share what one may have.
 const FILES: usize = if cfg!(loom) { 1 } else { 256 };
 
 pub(crate) struct ReadAheadQuota {
@@ -58,8 +57,7 @@ impl ReadAheadQuota {
 
     /// Takes up to `places` places for pages of the file, and returns how many it took. `is_alone`: no other file is open.
     pub(crate) fn take(&self, file: FileId, places: usize, is_alone: bool) -> usize {
-        let [all, own] =
-            [&self.taken, self.of(file)].map(|taken| taken.fetch_add(places, Ordering::Relaxed));
+        let [all, own] = [&self.taken, self.of(file)].map(|taken| taken.fetch_add(places, Ordering::Relaxed));
         let left = self.limit().saturating_sub(all);
         let share = ((left + own) * 3 / 4).max(1);
         let has_all = is_alone || seeded!("one_file_has_all_places_ahead");

@@ -16,7 +16,6 @@ use crate::{
             pin::Pin,
             state::Phase,
         },
-        lookup::Lookup,
         supply::shortage::Shortage,
     },
     error::{Error, Result},
@@ -270,7 +269,7 @@ impl Drop for Group {
 pub(super) fn look_up(shared: &Shared, pages: &[PageId]) -> Vec<Option<Pin>> {
     let mut pins = Vec::with_capacity(pages.len());
     shared.pool.lookup_each(pages, |lookup| {
-        pins.push(if let Lookup::Pinned(pin) = lookup { Some(pin) } else { None });
+        pins.push(lookup.ok());
     });
     pins
 }

@@ -21,7 +21,7 @@ use crate::{
             state::{Phase, State},
             waiters::Ticket,
         },
-        lookup::Lookup,
+        lookup::NotPinned,
         page::PinnedPage,
         residency::CLAIMS_MAX,
     },
@@ -133,7 +133,7 @@ impl Window {
     pub(super) fn take_resident(&mut self, page: PageId) -> Option<PinnedPage> {
         // A page that is not valid yet is looked up once more, and that counts as its use.
         let pin = if self.ring.is_some() { State::pin_unused } else { State::pin_valid };
-        let Lookup::Pinned(pin) = self.shared.pool.lookup_by(page, pin) else { return None };
+        let pin = self.shared.pool.lookup_by(page, pin).ok()?;
         if !pin.frame().state.load().is_valid() {
             return None;
         }
@@ -206,9 +206,9 @@ impl Window {
                 break;
             }
             match self.lookup(page) {
-                Lookup::Pinned(pin) => self.keep(Some(pin), &mut any_to_read),
-                Lookup::TooManyPins => self.keep(None, &mut any_to_read),
-                Lookup::Absent => {
+                Ok(pin) => self.keep(Some(pin), &mut any_to_read),
+                Err(NotPinned::TooManyPins) => self.keep(None, &mut any_to_read),
+                Err(NotPinned::Gone | NotPinned::Seized) => {
                     self.list_missing(&mut missing);
                     issuer.start_each(&missing, |start| match start {
                         Start::Begun(pin) => {
@@ -256,7 +256,7 @@ impl Window {
     }
 
     /// Pins the page if it is resident. For a bulk read this does not count as a use.
-    fn lookup(&self, page: PageId) -> Lookup {
+    fn lookup(&self, page: PageId) -> Result<Pin, NotPinned> {
         let pool = &self.shared.pool;
         if self.ring.is_some() { pool.lookup_by(page, State::pin_unused) } else { pool.lookup(page) }
     }

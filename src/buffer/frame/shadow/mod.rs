@@ -136,8 +136,7 @@ impl Pin {
         }
     }
 
-    /// Moves the bytes from the shadow page, where they are, back into the frame. The caller holds the exclusive latch, and no device
-    /// reads there.
+    /// Moves the bytes back into the frame. The caller holds the exclusive latch, and no device reads there.
     #[cold]
     fn move_back(&self) {
         // SAFETY: by the exclusive latch no other thread uses the bytes, on the shadow page or in the frame, and no device reads there.

@@ -27,8 +27,7 @@ impl State {
         (!self.has(LATCHES | BIASED)).then(|| self.with(EXCLUSIVE))
     }
 
-    /// Ends a read, with the exclusive latch for the thread that has put the bytes there: no other thread sees them before its
-    /// release.
+    /// Ends a read, with the exclusive latch for the thread that has put the bytes there, which shows them by its release.
     pub(crate) fn end_read_latched(self) -> Self {
         let read = self.end_read(true);
         if seeded!("overwritten_page_shown_early") {

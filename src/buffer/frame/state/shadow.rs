@@ -34,8 +34,7 @@ impl State {
         (self.shares() == 1).then(|| self.without(SHADOWED).with(LENT))
     }
 
-    /// Notes that the bytes were copied back into the frame, where no device reads, or are not wanted any more. Called by the
-    /// thread that holds the exclusive latch or the claim.
+    /// Notes that the bytes were copied back into the frame, or are not wanted. The caller holds the exclusive latch or the claim.
     pub(crate) fn move_back(self) -> Self {
         debug_assert!(self.has(EXCLUSIVE | CLAIMED) && !self.has(LENT));
         self.without(SHADOWED)

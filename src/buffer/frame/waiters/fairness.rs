@@ -28,8 +28,7 @@ pub(super) enum Pass {
     HandOver,
 }
 
-/// Decides what becomes of the latch that the first in line wants, and returns that with the state after it. `has_turn`: the
-/// first has a turn.
+/// Decides what becomes of the latch that the first in line wants, which may have a turn, and returns that with the state after it.
 pub(super) fn pass_on(state: State, want: Want, has_turn: bool, others_wait: bool) -> (Pass, State) {
     match (want.latched(state), has_turn) {
         // The waiter revokes the bias when it comes.

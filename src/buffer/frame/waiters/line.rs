@@ -54,8 +54,7 @@ impl LinkedItems<usize> for Slab<Waiter> {
 enum WaiterStage {
     /// In line.
     Waiting,
-    /// Was called for a latch and came too late: it waits before waiters that were not called. With a turn, the latch is handed
-    /// to it.
+    /// Came too late for a latch: it waits before those that were not called. With a turn, the latch is handed to it.
     Late { has_turn: bool },
     /// Woken to come for the latch, which another thread or task may have taken when it does.
     Called,
@@ -224,8 +223,7 @@ impl Shard {
         false
     }
 
-    /// Takes the latch for a called waiter that comes. If the latch is taken, the waiter waits on, before those that were not
-    /// called.
+    /// Takes the latch for a called waiter that comes, or has it wait on before those that were not called.
     pub(super) fn come(&mut self, key: usize, frame: Frame<'_>) {
         let Waiter { frame: no, want, .. } = self.entries[key];
         self.line(no).has_moved = true;
