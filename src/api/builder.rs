@@ -301,7 +301,7 @@ impl Builder {
     /// Sets where all files of the pool are kept, the area against [torn pages](Self::torn_pages) included. Default: the system's
     /// files ([`LocalFiles`]). The storages of `testing` are disks that an engine's tests can make fail. Example: [`Storage`].
     pub fn storage(mut self, storage: impl Storage) -> Self {
-        self.storage = Some(Box::new(Contained(storage)));
+        self.storage = Some(Box::new(Contained::new(storage)));
         self
     }
 

@@ -9,7 +9,6 @@ use crate::error::IoOp;
 pub(crate) struct IoBuf {
     /// The first byte. Aligned for direct I/O.
     pub(crate) ptr: NonNull<u8>,
-    /// How many bytes.
     pub(crate) len: u32,
     /// The arena's chunk it lies in, which is the index of the registered buffer where chunks are registered.
     pub(crate) chunk: u16,

@@ -19,7 +19,6 @@ use crate::{
 /// Attempts in a row that may bring nothing before the transfer fails.
 const FUTILE_LIMIT: u32 = 32;
 
-/// What to do after an attempt.
 #[derive(Debug)]
 pub(crate) enum TransferStep {
     /// The transfer is over: this many bytes from its beginning went over, or it failed.
@@ -32,7 +31,6 @@ pub(crate) enum TransferStep {
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Progress {
     direction: Direction,
-    /// The bytes to transfer.
     total: usize,
     /// What the begin of an attempt must be a multiple of; 1 or a power of two.
     align: usize,
@@ -45,7 +43,6 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Makes the progress of a transfer that has not begun.
     pub(crate) fn new(direction: Direction, total: usize, offset_align: u32) -> Self {
         Self { direction, total, align: offset_align as usize, reached: 0, next: 0, futile: 0 }
     }
@@ -103,16 +100,17 @@ fn is_transient(error: &io::Error) -> bool {
         || error.raw_os_error() == Some(Errno::CANCELED.raw_os_error())
 }
 
-/// Makes attempts until the transfer is over. `attempt` gets the position at which to begin.
+/// Makes attempts until the transfer is over. `attempt` gets the position at which to begin; those after the first are counted, where
+/// there are `counters`.
 pub(crate) fn drive(
     mut progress: Progress,
-    counters: &Counters,
+    counters: Option<&Counters>,
     mut attempt: impl FnMut(usize) -> io::Result<usize>,
 ) -> io::Result<usize> {
     loop {
         match progress.step(attempt(progress.next())) {
             TransferStep::Finished(outcome) => return outcome,
-            TransferStep::Resume => counters.add(Counter::Resumed, 1),
+            TransferStep::Resume => counters.into_iter().for_each(|it| it.add(Counter::Resumed, 1)),
         }
     }
 }
@@ -136,7 +134,7 @@ mod tests {
     ) -> (Vec<usize>, Result<usize, io::ErrorKind>) {
         let mut answers = answers.into_iter();
         let mut asked = Vec::new();
-        let outcome = drive(Progress::new(direction, total, align), &Counters::new(), |next| {
+        let outcome = drive(Progress::new(direction, total, align), None, |next| {
             asked.push(next);
             answers.next().expect("an attempt more than the table has answers")
         });
@@ -199,7 +197,7 @@ mod tests {
             (Write, 4096, Ok(1000), 1),
         ] {
             let mut attempts = 0;
-            let outcome = drive(Progress::new(direction, 8192, align), &Counters::new(), |_| {
+            let outcome = drive(Progress::new(direction, 8192, align), None, |_| {
                 attempts += 1;
                 match &answer {
                     Ok(count) => Ok(*count),
@@ -228,7 +226,7 @@ mod tests {
             let mut covered = 0;
             let mut attempts = 0;
             let mut answers = answers.into_iter().cycle();
-            let outcome = drive(Progress::new(direction, total, align as u32), &Counters::new(), |next| {
+            let outcome = drive(Progress::new(direction, total, align as u32), None, |next| {
                 attempts += 1;
                 assert!(next.is_multiple_of(align), "unaligned attempt");
                 assert!(next <= covered, "bytes {covered}..{next} left out");

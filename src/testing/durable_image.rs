@@ -10,16 +10,13 @@ use std::collections::VecDeque;
 
 use super::{rng::Dice, sim_disk::SECTOR};
 
-/// The bytes of one file.
 #[derive(Clone, Default)]
 pub(super) struct Medium {
     /// As they are read.
     bytes: Vec<u8>,
     /// As they would be, had every change since the last sync been lost.
     durable: Vec<u8>,
-    /// The changes since then, in order.
     unsynced: VecDeque<UnsyncedChange>,
-    /// How many changes have been synced.
     synced: u64,
 }
 
@@ -34,7 +31,6 @@ enum UnsyncedChange {
 pub(super) struct Mark(u64);
 
 impl Medium {
-    /// Makes an image of bytes that are durable.
     pub(super) fn new(bytes: Vec<u8>) -> Self {
         Self { durable: bytes.clone(), bytes, ..Self::default() }
     }
@@ -67,12 +63,10 @@ impl Medium {
         self.unsynced.push_back(change);
     }
 
-    /// Returns a mark of what a sync that begins now covers.
     pub(super) fn mark(&self) -> Mark {
         Mark(self.synced + self.unsynced.len() as u64)
     }
 
-    /// Makes what the mark covers durable.
     pub(super) fn sync(&mut self, mark: Mark) {
         while self.synced < mark.0
             && let Some(change) = self.unsynced.pop_front()
@@ -98,7 +92,6 @@ impl Medium {
         }
     }
 
-    /// Makes the image that a power cut may leave.
     pub(super) fn after_power_cut(&self, dice: &mut Dice) -> Self {
         let mut bytes = self.durable.clone();
         let lengths_kept = dice.below(self.unsynced.len() as u64 + 1) as usize;

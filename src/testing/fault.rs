@@ -143,7 +143,6 @@ pub struct Fault {
     spared: u64,
     /// Of the others one in this many is struck, by chance.
     odds: u64,
-    /// The most operations that are struck.
     strikes: u64,
     /// A write that fails by it has changed nothing.
     is_clean: bool,
@@ -162,7 +161,6 @@ enum Effect {
     Flipped,
 }
 
-/// What the disk is asked to do.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct Asked {
     pub(super) op: Op,

@@ -14,11 +14,8 @@ pub(super) const INTERRUPTIONS: [i32; 3] = [4, 11, 125];
 /// The outcome of one operation. No fault, at first.
 #[derive(Debug)]
 pub(super) struct Fate {
-    /// It takes this much longer.
     pub(super) delay: Duration,
-    /// The most bytes that it transfers.
     pub(super) at_most: usize,
-    /// It fails.
     pub(super) errno: Option<i32>,
     /// If it fails, it has changed nothing.
     pub(super) is_clean: bool,
@@ -30,7 +27,6 @@ pub(super) struct Fate {
     pub(super) is_misdirected: bool,
     /// One bit of what is transferred is flipped.
     pub(super) is_flipped: bool,
-    /// How many faults had a part in it.
     pub(super) strikes: u64,
     /// Random numbers for what is left open.
     pub(super) dice: Dice,
@@ -82,7 +78,6 @@ impl Fate {
         self.at_most >= len && !(self.is_torn || self.is_misdirected || self.is_flipped)
     }
 
-    /// Returns the result of the operation after its effects.
     pub(super) fn end(&self, count: usize) -> io::Result<usize> {
         self.errno.map_or(Ok(count), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
@@ -99,7 +94,6 @@ impl Fate {
         other * len as u64
     }
 
-    /// Flips a bit of what is transferred, if the outcome says so.
     pub(super) fn flip(&mut self, bytes: &mut [u8]) {
         if self.is_flipped && !bytes.is_empty() {
             let bit = self.dice.below(bytes.len() as u64 * 8);

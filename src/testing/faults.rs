@@ -8,7 +8,6 @@ use super::{
     rng::Dice,
 };
 
-/// The faults that can strike the operations of a disk.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     pub(super) seed: u64,

@@ -144,7 +144,6 @@ impl FaultyDisk {
         if fate.prevents() { fate.end(0).map(drop) } else { act() }
     }
 
-    /// Draws an operation's outcome, and waits for its delay.
     fn meet_fate(&self, asked: Asked, path: &Path) -> Fate {
         let fate = self.0.lock().faults.draw_fate(asked, path);
         fate.take_its_time();
@@ -186,7 +185,6 @@ impl Storage for FaultyDisk {
     }
 }
 
-/// An open file that faults can strike.
 #[derive(Debug)]
 struct FaultyFile {
     disk: FaultyDisk,
@@ -206,12 +204,10 @@ impl FaultyFile {
         self.disk.meet_fate(self.asked(op, offset, len), &self.path)
     }
 
-    /// Returns where a transfer goes.
     fn place(&self, fate: &mut Fate, offset: u64, len: usize) -> io::Result<u64> {
         Ok(fate.place(offset, len, self.file.len()? as usize))
     }
 
-    /// Writes some of the sectors.
     fn tear(&self, fate: &mut Fate, bytes: &[u8], offset: u64) -> io::Result<()> {
         let unit = self.align.max(u64::from(SECTOR)) as usize;
         for (at, sector) in pieces(offset as usize, bytes, unit) {
@@ -291,7 +287,6 @@ impl BlockingFile for FaultyFile {
     }
 }
 
-/// Returns the bytes of several pieces, one after another.
 fn aligned_copy<'a>(pieces: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>) -> AlignedZeros {
     let pieces = pieces.into_iter();
     let mut copy = AlignedZeros::new(pieces.clone().map(<[u8]>::len).sum(), MEMORY_ALIGN);

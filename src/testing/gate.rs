@@ -6,12 +6,10 @@ use crate::sync::time::{self, Duration};
 /// How long a test waits for operations to come to a gate.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// One gate, as the disk keeps it.
 pub(super) struct GateState {
     pub(super) number: u64,
     pub(super) which: Which,
     pub(super) stage: HeldStage,
-    /// How many operations are held.
     pub(super) held: usize,
 }
 

@@ -18,12 +18,10 @@ const ENOSPC: i32 = 28;
 #[derive(Debug)]
 pub(super) struct OpenFile {
     disk: SimDisk,
-    /// Its place in the disk's list.
     file: usize,
     /// What offsets and lengths of transfers must be multiples of: this disk insists on it.
     align: u64,
     read_only: bool,
-    /// The longest atomic write.
     atomic_bytes: usize,
 }
 
@@ -122,7 +120,7 @@ impl OpenFile {
     }
 
     fn resize(&self, len: u64, may_cut: bool) -> io::Result<()> {
-        self.disk.operate(self.asked(Op::Resize, len, 0), |state, fate| {
+        self.disk.begin(self.asked(Op::Resize, len, 0)).finish(|state, fate| {
             self.check_writable()?;
             let before = state.files[self.file].medium.len();
             if may_cut && len < before as u64 {
@@ -149,7 +147,6 @@ fn gather(operation: &SimOperation<'_>, buffers: &[IoSlice<'_>], len: usize) -> 
     bytes
 }
 
-/// Copies what was read to where it was wanted.
 fn scatter(operation: &SimOperation<'_>, mut bytes: &[u8], buffers: &mut [IoSliceMut<'_>]) {
     let mut is_begun = false;
     for to in buffers.iter_mut().flat_map(|buffer| buffer.chunks_mut(operation.unit)) {
@@ -199,7 +196,7 @@ impl BlockingFile for OpenFile {
     fn sync_data(&self) -> io::Result<()> {
         // A write that ends while the sync is under way is not covered by it.
         let covered = self.disk.look(|state| state.files[self.file].medium.mark());
-        self.disk.operate(self.asked(Op::Sync, 0, 0), |state, fate| {
+        self.disk.begin(self.asked(Op::Sync, 0, 0)).finish(|state, fate| {
             let medium = &mut state.files[self.file].medium;
             match fate.errno {
                 None => medium.sync(covered),

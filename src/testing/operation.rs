@@ -19,7 +19,6 @@ use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 /// What every operation gives while the power is off.
 const EIO: i32 = 5;
 
-/// What all clones of a disk share.
 #[derive(Default)]
 pub(super) struct Hub {
     pub(super) state: Mutex<SimState>,
@@ -49,7 +48,6 @@ pub(super) struct SimOperation<'a> {
     disk: &'a SimDisk,
     begin: Event,
     fate: Fate,
-    /// The most bytes that are copied at once.
     pub(super) unit: usize,
     /// The lock is kept where the operation takes no time and goes in one piece: for a model checker each lock is one more place to
     /// switch threads.
@@ -79,7 +77,6 @@ impl<'a> SimOperation<'a> {
         thread::yield_now();
     }
 
-    /// Logs how the operation has ended.
     pub(super) fn end(mut self, outcome: io::Result<usize>) -> io::Result<usize> {
         let told = outcome.as_ref().map_err(|error| error.raw_os_error().unwrap_or(0)).copied();
         let end = Event { moment: Moment::End(told), ..self.begin.clone() };
@@ -87,7 +84,6 @@ impl<'a> SimOperation<'a> {
         outcome
     }
 
-    /// Lets the operation happen and end in one step.
     pub(super) fn finish(
         mut self,
         act: impl FnOnce(&mut SimState, &mut Fate) -> io::Result<usize>,
@@ -98,15 +94,6 @@ impl<'a> SimOperation<'a> {
 }
 
 impl SimDisk {
-    /// Takes an operation without bytes through its stages. `act` does it, by its outcome.
-    pub(super) fn operate(
-        &self,
-        asked: Asked,
-        act: impl FnOnce(&mut SimState, &mut Fate) -> io::Result<usize>,
-    ) -> io::Result<usize> {
-        self.begin(asked).finish(act)
-    }
-
     /// Takes an operation to where it happens: logs it, and waits for its gates and its delay.
     pub(super) fn begin(&self, asked: Asked) -> SimOperation<'_> {
         let Asked { op, file, offset, len, .. } = asked;

@@ -29,7 +29,6 @@ pub fn for_each_seed(count: u64, test: impl Fn(u64)) {
     }
 }
 
-/// Reads the number in an environment variable.
 fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}: it must be a number")))

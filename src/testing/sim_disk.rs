@@ -85,7 +85,6 @@ pub(super) const SECTOR: u32 = 512;
 #[derive(Clone, Default)]
 pub struct SimDisk(pub(super) Arc<Hub>);
 
-/// A file, under the path that it has or had.
 #[derive(Clone)]
 pub(super) struct FileState {
     pub(super) path: PathBuf,
@@ -228,7 +227,6 @@ impl SimDisk {
         self.found_with(seed, <[FileState]>::to_vec)
     }
 
-    /// Makes another disk with the files of this one, as they are found.
     fn found_with(&self, seed: u64, find: impl FnOnce(&[FileState]) -> Vec<FileState>) -> Self {
         let found = Self::with_seed(seed);
         self.look(|state| {
@@ -363,7 +361,6 @@ impl SimDisk {
         })
     }
 
-    /// Looks at the state, without an operation.
     pub(super) fn look<R>(&self, look: impl FnOnce(&SimState) -> R) -> R {
         look(&self.0.state.lock())
     }
@@ -415,7 +412,7 @@ impl Storage for SimDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         let wanted = self.0.state.lock().file_to_open(path, options.create).ok_or(io::ErrorKind::NotFound)?;
         // Another call may have made or removed the file meanwhile.
-        let file = self.operate(Asked::of_file(Op::Open, wanted), |state, fate| {
+        let file = self.begin(Asked::of_file(Op::Open, wanted)).finish(|state, fate| {
             let file = state.file_to_open(path, options.create).ok_or(io::ErrorKind::NotFound)?;
             if !state.files[file].name.is_made {
                 state.files[file].name = Name::NEW;
@@ -440,7 +437,7 @@ impl Storage for SimDisk {
     fn sync_folder(&self, name: &Path) -> io::Result<()> {
         let found = self.look(|state| state.files.iter().rposition(|file| file.path == name));
         let asked = Asked::of_file(Op::SyncFolder, found.ok_or(io::ErrorKind::NotFound)?);
-        self.operate(asked, |state, fate| {
+        self.begin(asked).finish(|state, fate| {
             for file in state.files.iter_mut().filter(|file| file.path.parent() == name.parent()) {
                 file.name.was_there = file.name.is_there;
             }
@@ -455,7 +452,7 @@ impl Storage for SimDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let file = self.look(|state| state.find(path)).ok_or(io::ErrorKind::NotFound)?;
-        self.operate(Asked::of_file(Op::Remove, file), |state, fate| {
+        self.begin(Asked::of_file(Op::Remove, file)).finish(|state, fate| {
             state.files[file].name.is_there = false;
             fate.end(0)
         })?;

@@ -6,7 +6,7 @@ use super::open_file::OpenFile;
 use crate::io::{
     buffers::Direction,
     storage::BlockingFile,
-    transfer::{Progress, TransferStep},
+    transfer::{Progress, drive},
 };
 
 /// A file of a [`SimDisk`](super::SimDisk), for what an engine keeps beside the pool: its log. Made by
@@ -58,7 +58,7 @@ impl SimFile {
     /// Those of [`write_at`](Self::write_at); [`io::ErrorKind::WriteZero`] where the disk takes no byte and reports no error.
     pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let progress = Progress::new(Direction::Write, bytes.len(), 1);
-        drive(progress, |done| self.write_at(&bytes[done..], offset + done as u64)).map(drop)
+        drive(progress, None, |done| self.write_at(&bytes[done..], offset + done as u64)).map(drop)
     }
 
     /// Reads the whole file, by the same rule as [`write_all_at`](Self::write_all_at). Example: [`SimFile`].
@@ -68,7 +68,7 @@ impl SimFile {
     pub fn read_all(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.len() as usize];
         let progress = Progress::new(Direction::Read, bytes.len(), 1);
-        let count = drive(progress, |done| self.read_at(&mut bytes[done..], done as u64))?;
+        let count = drive(progress, None, |done| self.read_at(&mut bytes[done..], done as u64))?;
         bytes.truncate(count);
         Ok(bytes)
     }
@@ -99,14 +99,5 @@ impl SimFile {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-/// Makes attempts until the transfer is over.
-fn drive(mut progress: Progress, mut attempt: impl FnMut(usize) -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        if let TransferStep::Finished(outcome) = progress.step(attempt(progress.next())) {
-            return outcome;
-        }
     }
 }

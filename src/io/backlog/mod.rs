@@ -1,26 +1,14 @@
 //! What waits for the device, and which request goes next. Pure: no I/O, no clock, no lock.
 //!
-//! Every method with a queue of its own [admits](Backlog::admit) requests here, and starts what comes out. So there is one rule for all:
+//! Every method with a queue of its own [admits](Backlog::admit) requests here, and starts what comes out: demands first, files in turn,
+//! none beyond its share, neighbours joined (`design/io.md` has the rules and their reasons). So that a file or a disk that does not
+//! answer holds up no other: background reads of one file leave one place to those of the others, and writes that no caller waits for
+//! leave a part of all places to demands. Closed, it refuses all that comes, whose thread transfers it by itself; what was admitted
+//! before still goes.
 //!
-//! * **Demand before all else.** A request that no caller waits for (pages read ahead, and writes of a checkpoint or of the
-//!   background writer) goes when there is no demand, or when it is due by its [quota](Quota), so that it never starves. If a
-//!   caller begins to wait for it while it is queued, it becomes a demand: with every request that goes, a few are checked for
-//!   that.
-//! * **Files take turns**, and none has more in flight than its share. A file that does not answer fills its own share;
-//!   the rest of the method is there for the others.
-//! * **Background reads of one file leave** one place to those of the others: otherwise a file that does not answer, whose reads
-//!   ahead never end, would keep all other files from looking ahead.
-//! * **Writes that no caller waits for leave room for demands**: a part of what may be in flight, of their file's share of that,
-//!   and of what may wait. So a demand goes at once even if a disk takes no writes, and no submitter has to transfer it because
-//!   of writes.
-//! * **Requests that touch go as one**, whichever thread submitted them: same file, direction and urgency, one behind the other,
-//!   and together within the combine limit. A new request is compared with the last few of its file.
-//! * **Everything is bounded**: what waits, what is in flight, and the work for each request.
-//! * **It can be closed**: then it refuses all that comes, whose thread transfers it by itself. What was admitted before still goes.
-//!
-//! Invariants: a request comes out once, or as a part of one that comes out once. Requests of one file and urgency come out in
-//! the order of arrival, except where they were joined or became demands. A file is in the line for its turn while it has
-//! something to start and is below its share.
+//! Invariants: what waits, what is in flight, and the work for each request are bounded. A request comes out once, or as a part of one
+//! that comes out once. Requests of one file and urgency come out in the order of arrival, except where they were joined or became
+//! demands. A file is in the line for its turn while it has something to start and is below its share.
 
 #[cfg(test)]
 mod tests;
@@ -49,9 +37,7 @@ const LOOKS: usize = 8;
 /// How much a backlog holds and lets go at once.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct BacklogLimits {
-    /// Requests that may wait.
     pub(crate) waiting: usize,
-    /// Requests that the method can have in flight.
     pub(crate) in_flight: usize,
     /// Bytes up to which requests are joined.
     pub(crate) combine: usize,
@@ -79,16 +65,12 @@ fn share_of_writes(share: usize) -> usize {
     (share - left).min(WRITES_AT_ONCE)
 }
 
-/// The result of a request's arrival.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Pushed {
-    /// It waits.
     Queued,
-    /// It is part of one that waits.
     Joined,
 }
 
-/// Requests that wait, and the count of those in flight.
 pub(crate) struct Backlog<L: Lease> {
     limits: BacklogLimits,
     /// Background requests of one file that may be in flight.
@@ -108,7 +90,6 @@ pub(crate) struct Backlog<L: Lease> {
     is_closed: bool,
 }
 
-/// How far a row of requests was admitted.
 pub(crate) struct Admitted<L: Lease> {
     /// How many wait now that did not before.
     pub(crate) queued: usize,
@@ -116,7 +97,6 @@ pub(crate) struct Admitted<L: Lease> {
     pub(crate) refused: Option<Operation<L>>,
 }
 
-/// A request that waits, and its neighbours in its row.
 struct Waiting<L: Lease> {
     operation: Operation<L>,
     /// Its offset in the file, here so that a search for neighbours stays in the slab.
@@ -131,7 +111,6 @@ impl<L: Lease> LinkedItems<u32> for Slab<Waiting<L>> {
     }
 }
 
-/// What the backlog has of a file.
 struct FileQueue {
     /// What waits, by urgency, in order of arrival.
     rows: [LinkedQueue<u32>; Urgency::KINDS],
@@ -166,7 +145,6 @@ impl<L: Lease> Backlog<L> {
         self.background_limit = most_background(requests, self.limits.in_flight);
     }
 
-    /// Returns how many background requests may be in flight.
     fn background_of_all(&self) -> usize {
         let most = if seeded!("look_ahead_of_two_places_has_one") {
             share(self.limits.in_flight)
@@ -186,7 +164,6 @@ impl<L: Lease> Backlog<L> {
         if seeded!("one_file_has_all_look_ahead") { usize::MAX } else { self.background_limit }
     }
 
-    /// Returns whether as many of this urgency are in flight as may be.
     fn is_full(&self, urgency: Urgency) -> bool {
         let most = match urgency {
             Urgency::Demand => return false,
@@ -200,12 +177,10 @@ impl<L: Lease> Backlog<L> {
         self.queued.is_empty()
     }
 
-    /// Refuses all that comes from here on.
     pub(crate) fn close(&mut self) {
         self.is_closed = true;
     }
 
-    /// Returns whether nothing waits and nothing will.
     pub(crate) fn is_finished(&self) -> bool {
         self.is_closed && self.is_empty()
     }

@@ -8,7 +8,7 @@ use crate::{
     io::{
         aligned::AlignedZeros,
         doublewrite::{
-            layout::{HEADERS, HalfFound, HalfHeader},
+            layout::{HEADERS, HalfHeader},
             recovery::{self, Found},
         },
         file::{File, open::wait_for_lock, open_options::OpenOptions, plain_transfer},
@@ -24,8 +24,8 @@ const PIECE: usize = 1 << 18;
 
 pub(super) struct Area {
     pub(super) file: File,
-    page_size: usize,
-    counters: Arc<Counters>,
+    pub(super) page_size: usize,
+    pub(super) counters: Arc<Counters>,
     /// The error of the first sync that failed. From then on, what is read and what is written may be on no disk.
     failed: Mutex<Option<Error>>,
 }
@@ -59,21 +59,7 @@ impl Area {
         for (at, header) in (0..).zip(&mut headers) {
             self.read(at, unit.as_mut_slice())?;
             is_blank &= unit.as_slice().iter().all(|&byte| byte == 0);
-            *header = match HalfHeader::decode(unit.as_slice(), self.page_size) {
-                HalfFound::Void => None,
-                HalfFound::Header(header) => Some(header),
-                HalfFound::OtherPageSize(size) => {
-                    return Err(self.unfit(&format!(
-                        "the doublewrite area was made for pages of {size} bytes; remove it only if no pool of such pages may \
-                         have crashed with it"
-                    )));
-                }
-                HalfFound::OtherVersion(version) => {
-                    return Err(self.unfit(&format!(
-                        "the doublewrite area has version {version} of its layout, which this library does not know"
-                    )));
-                }
-            };
+            *header = HalfHeader::decode(unit.as_slice(), self.page_size).map_err(|why| self.unfit(&why))?;
         }
         if headers == [None; 2] && !is_blank && !seeded!("area_taken_whatever_it_holds") {
             let text = "it holds something, but is no doublewrite area: give the area a path of its own";
@@ -86,7 +72,6 @@ impl Area {
         ConfigError::unset("torn_pages", why).at(&self.file.path).into()
     }
 
-    /// Returns what lies behind these headers.
     pub(super) fn play(&self, headers: [Option<HalfHeader>; 2]) -> Result<Found> {
         // Read in pieces, and only what the headers name: a file may be longer than the memory.
         let mut piece = self.piece();
@@ -167,7 +152,6 @@ impl Area {
         Err(failed)
     }
 
-    /// Grows it to at least `units` units.
     pub(super) fn grow(&self, units: u32) -> Result<()> {
         let missing = units.saturating_sub(self.file.blocks());
         if missing > 0 {
@@ -176,7 +160,6 @@ impl Area {
         Ok(())
     }
 
-    /// Cuts off what lies behind `units` units.
     pub(super) fn cut(&self, units: u32) -> Result<()> {
         let size = self.file.lock_size();
         if units < self.file.blocks() {

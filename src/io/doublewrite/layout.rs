@@ -20,7 +20,6 @@
 
 use std::ops::Range;
 
-/// The version of the layout.
 const VERSION: u32 = 3;
 
 const HALF_MAGIC: [u8; 8] = *b"ringdblw";
@@ -54,20 +53,7 @@ pub(super) struct HalfHeader {
     pub(super) salt: u64,
 }
 
-/// What the first unit of a half is found to be.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum HalfFound {
-    /// Nothing: never written, or torn.
-    Void,
-    Header(HalfHeader),
-    /// A header of pages of this size.
-    OtherPageSize(u32),
-    /// A header of this version.
-    OtherVersion(u32),
-}
-
 impl HalfHeader {
-    /// Writes the header to the beginning of a unit.
     pub(super) fn encode(self, page_size: usize, unit: &mut [u8]) {
         unit[..8].copy_from_slice(&HALF_MAGIC);
         put_u32(unit, 8, VERSION);
@@ -79,26 +65,31 @@ impl HalfHeader {
         put_u32(unit, HALF_HEADER - 4, sum);
     }
 
-    pub(super) fn decode(unit: &[u8], page_size: usize) -> HalfFound {
+    /// Returns the header that a half's first unit has; `None` if it was never written, or is torn.
+    ///
+    /// # Errors
+    /// It is one of another size of pages, or of another version: the text says so.
+    pub(super) fn decode(unit: &[u8], page_size: usize) -> Result<Option<Self>, String> {
         if unit.len() < HALF_HEADER
             || unit[..8] != HALF_MAGIC
             || u32_at(unit, HALF_HEADER - 4) != checksum(&unit[..HALF_HEADER - 4])
         {
-            return HalfFound::Void;
+            return Ok(None);
         }
-        match (u32_at(unit, 8), u32_at(unit, 12)) {
-            (VERSION, size) if size as usize == page_size => {
-                let (number, oldest, salt) = (u64_at(unit, 16), u64_at(unit, 24), u64_at(unit, 32));
-                let header = Self { number, oldest, salt };
-                if oldest <= number && number <= LAST_NUMBER {
-                    HalfFound::Header(header)
-                } else {
-                    HalfFound::Void
-                }
-            }
-            (VERSION, size) => HalfFound::OtherPageSize(size),
-            (version, _) => HalfFound::OtherVersion(version),
+        let (version, size) = (u32_at(unit, 8), u32_at(unit, 12));
+        if version != VERSION {
+            return Err(format!(
+                "the doublewrite area has version {version} of its layout, which this library does not know"
+            ));
         }
+        if size as usize != page_size {
+            return Err(format!(
+                "the doublewrite area was made for pages of {size} bytes; remove it only if no pool of such pages may have \
+                 crashed with it"
+            ));
+        }
+        let header = Self { number: u64_at(unit, 16), oldest: u64_at(unit, 24), salt: u64_at(unit, 32) };
+        Ok(Some(header).filter(|it| it.oldest <= it.number && it.number <= LAST_NUMBER))
     }
 }
 
@@ -113,13 +104,13 @@ pub(super) fn tail_behind(units: u32) -> u32 {
     records_of(1, units).end
 }
 
-/// What a record is about.
+/// What a record is about, with its number in the header.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Its entries are pages, whose copies follow.
-    Copies,
+    Copies = 1,
     /// Its entries are files: all earlier copies of them from that block on are void.
-    Forget,
+    Forget = 2,
 }
 
 /// A page of a file; for [`Kind::Forget`], all pages from this one on.
@@ -148,13 +139,11 @@ pub(super) struct Record {
     pub(super) entries: Vec<CopyEntry>,
 }
 
-/// Returns how many units the header of `entries` entries takes.
 pub(super) fn header_units(entries: usize, page_size: usize) -> usize {
     (RECORD_HEADER + entries * ENTRY).div_ceil(page_size)
 }
 
 impl Record {
-    /// Returns how many units the record takes.
     pub(super) fn units(&self, page_size: usize) -> usize {
         let copies = if self.kind == Kind::Copies { self.entries.len() } else { 0 };
         header_units(self.entries.len(), page_size) + copies
@@ -168,7 +157,7 @@ impl Record {
         put_u64(into, 24, self.numbering.oldest);
         put_u64(into, 32, self.numbering.durable);
         put_u32(into, 40, unit);
-        put_u32(into, 44, self.kind.code());
+        put_u32(into, 44, self.kind as u32);
         put_u32(into, 48, self.entries.len() as u32);
         for (index, entry) in self.entries.iter().enumerate() {
             let at = RECORD_HEADER + index * ENTRY;
@@ -180,7 +169,6 @@ impl Record {
         put_u32(into, RECORD_CHECKSUM.start, sum);
     }
 
-    /// Returns the unit of the first copy, for the record that begins at `unit`.
     pub(super) fn first_copy(&self, unit: u32, page_size: usize) -> u32 {
         unit + header_units(self.entries.len(), page_size) as u32
     }
@@ -233,15 +221,8 @@ impl Record {
 }
 
 impl Kind {
-    fn code(self) -> u32 {
-        match self {
-            Self::Copies => 1,
-            Self::Forget => 2,
-        }
-    }
-
     fn of_code(code: u32) -> Option<Self> {
-        [Self::Copies, Self::Forget].into_iter().find(|kind| kind.code() == code)
+        [Self::Copies, Self::Forget].into_iter().find(|kind| *kind as u32 == code)
     }
 }
 
@@ -284,25 +265,23 @@ mod tests {
         let header = HalfHeader { number: 77, oldest: 66, salt: 0x0123_4567_89ab_cdef };
         let mut unit = vec![0; PAGE];
         header.encode(PAGE, &mut unit);
-        assert_eq!(HalfHeader::decode(&unit, PAGE), HalfFound::Header(header));
-        assert_eq!(
-            HalfHeader::decode(&unit[..HALF_HEADER], PAGE),
-            HalfFound::Header(header),
-            "no longer than it is"
-        );
-        assert_eq!(HalfHeader::decode(&unit, 2 * PAGE), HalfFound::OtherPageSize(PAGE as u32));
+        assert_eq!(HalfHeader::decode(&unit, PAGE), Ok(Some(header)));
+        assert_eq!(HalfHeader::decode(&unit[..HALF_HEADER], PAGE), Ok(Some(header)), "no longer than it is");
+        let other_size = HalfHeader::decode(&unit, 2 * PAGE).unwrap_err();
+        assert!(other_size.contains("made for pages of 512 bytes"), "{other_size}");
         for bit in 0..HALF_HEADER * 8 {
             unit[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(HalfHeader::decode(&unit, PAGE), HalfFound::Void, "bit {bit}");
+            assert_eq!(HalfHeader::decode(&unit, PAGE), Ok(None), "bit {bit}");
             unit[bit / 8] ^= 1 << (bit % 8);
         }
         for nothing in [&[][..], &[0; PAGE], &[0xff; PAGE], &unit[..HALF_HEADER - 1]] {
-            assert_eq!(HalfHeader::decode(nothing, PAGE), HalfFound::Void);
+            assert_eq!(HalfHeader::decode(nothing, PAGE), Ok(None));
         }
         put_u32(&mut unit, 8, VERSION + 1);
         let sum = checksum(&unit[..HALF_HEADER - 4]);
         put_u32(&mut unit, HALF_HEADER - 4, sum);
-        assert_eq!(HalfHeader::decode(&unit, PAGE), HalfFound::OtherVersion(VERSION + 1));
+        let other_version = HalfHeader::decode(&unit, PAGE).unwrap_err();
+        assert!(other_version.contains(&format!("version {}", VERSION + 1)), "{other_version}");
     }
 
     /// Returns the record that begins at a unit of these bytes.
@@ -325,7 +304,7 @@ mod tests {
         ] {
             let header = HalfHeader { number, oldest, salt: 1 };
             header.encode(PAGE, &mut unit);
-            let found = if is_one { HalfFound::Header(header) } else { HalfFound::Void };
+            let found = if is_one { Ok(Some(header)) } else { Ok(None) };
             assert_eq!(HalfHeader::decode(&unit, PAGE), found, "{header:?}");
             for (oldest, durable) in [(oldest, 0), (0, oldest)] {
                 let record =

@@ -1,13 +1,11 @@
 //! What the pool knows of its area, and which step may come next: the rules, without I/O, clocks or locks.
 //!
-//! A life of an area begins with what was [found](Ledger::new). As long as files with copies from before were neither opened nor
-//! given up, they are *pending*: no half is begun, and no copy gets room. Then both halves are begun, first the older one. From
-//! there on records fill the halves in turn.
+//! A life of an area begins with what was [found](Ledger::new). As long as files with copies from before were neither opened nor given up,
+//! they are *pending*: no half is begun, and no copy gets room. Then both halves are begun, the older one first, and are filled in turn.
 //!
-//! A half is begun only when none of its copies is needed: no file is pending, and each file that has copies in it was *settled*,
-//! that is, its pages were written and a sync of it was good since then. A file whose sync failed is never settled, so its copies
-//! stay, and so does their half. A record that voids copies gets room even then, in the tail: otherwise the very file that keeps
-//! a half could not be opened.
+//! A half is begun only when none of its copies is needed: no file is pending, and each file that has copies in it was *settled*, by a good
+//! sync since its pages were written. A file whose sync failed never is. A record that voids copies gets room even then, in the tail:
+//! otherwise the very file that keeps a half could not be opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +25,6 @@ pub(super) struct Ledger {
     /// How many units each half is to have, once they are begun.
     units: u32,
     halves: [HalfLedger; 2],
-    /// The younger half.
     current: usize,
     /// Where the next record goes in the younger half.
     next: u32,
@@ -52,7 +49,6 @@ struct HalfLedger {
     tags: BTreeSet<u64>,
 }
 
-/// The place of a record.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Room {
     pub(super) half: usize,
@@ -92,7 +88,6 @@ impl Ledger {
         [0, 1].map(|half| self.halves[half].header)
     }
 
-    /// Returns how long the area is to be.
     pub(super) fn area_units(&self) -> u32 {
         area_units(self.units).expect("the length was checked when the area was opened")
     }
@@ -103,7 +98,6 @@ impl Ledger {
         self.pending.keys().chain(of_this_life).copied().collect()
     }
 
-    /// Returns whether the area has copies of the file.
     pub(super) fn holds(&self, tag: u64) -> bool {
         self.pending.contains_key(&tag) || self.halves.iter().any(|half| half.tags.contains(&tag))
     }
@@ -125,19 +119,15 @@ impl Ledger {
         Some(room)
     }
 
-    /// Takes room for a record that voids copies; `None` until the other half is begun.
-    pub(super) fn room_to_void(&mut self) -> Option<Room> {
-        self.room_in_half(1)
-    }
-
-    /// Takes room for a record that voids copies where the other half [cannot be begun](Self::begin).
+    /// Takes room for a record that voids copies, where the other half [cannot be begun](Self::begin).
     pub(super) fn room_in_tail(&mut self) -> Room {
         self.tail += 1;
         self.last_in_tail = self.number;
         self.room_at(self.tail - 1)
     }
 
-    fn room_in_half(&mut self, units: u32) -> Option<Room> {
+    /// Takes room for a record; `None` until the other half is begun.
+    pub(super) fn room_in_half(&mut self, units: u32) -> Option<Room> {
         if !self.is_in_use {
             return None;
         }
@@ -361,7 +351,7 @@ mod tests {
 
         fn void(&mut self, ledger: &mut Ledger, tag: u64) -> Option<()> {
             if ledger.holds(tag) {
-                let room = self.room(ledger, Ledger::room_to_void)?;
+                let room = self.room(ledger, |ledger| ledger.room_in_half(1))?;
                 let room = room.unwrap_or_else(|| ledger.room_in_tail());
                 self.put(room, Kind::Forget, CopyEntry { tag, block: 0, checksum: 0 }, 0)?;
                 ledger.has_voided(tag, 0);
@@ -425,7 +415,7 @@ mod tests {
             |ledger: &mut Ledger| ledger.begin(0, &BTreeSet::new()).map(|begun| ledger.has_begun(begun));
         let fill = |ledger: &mut Ledger, tags: [u64; 2]| {
             let rooms = tags.map(|tag| ledger.room_for_copies(2, [tag].into_iter()));
-            assert!(rooms.iter().all(Option::is_some) && ledger.room_to_void().is_none());
+            assert!(rooms.iter().all(Option::is_some) && ledger.room_in_half(1).is_none());
         };
         let void = |ledger: &mut Ledger, tag: u64| {
             let room = ledger.room_in_tail();

@@ -6,15 +6,9 @@
 //! InnoDB's way, for engines whose log has none.
 //!
 //! The [area](layout) has two halves, which are filled in turn; the [ledger] knows what they hold and what may come next. A batch
-//! of pages is one write, however many runs it has, and shares its sync with other batches that come at the same time. When a
-//! half is full the other one is *begun anew*: all batches in it must have arrived in their places, syncs of the files of their
-//! pages must have been good, and a new header voids what it held. Only then is anything behind the header written over.
-//!
-//! A page has no latch from the moment when its write begins, and yet the area and the place get the same bytes: sealed copies
-//! belong to the write alone, and a page that is written from where it is was lent in that moment (`buffer/frame/shadow`), before
-//! its copy is made; a thread that changes it from then on changes a shadow page, until the write is over.
-//!
-//! Why a copy never brings back an older page, and what happens after a crash and after failures, is said at [`DoubleWrite`].
+//! of pages is one write, however many runs it has, and shares its sync with other batches that come at the same time. The area and
+//! the place get the same bytes, although a page that is written has no latch: its bytes are sealed copies, or lent
+//! (`buffer/frame/shadow`).
 //!
 //! Not protected: lost writes; damage of files that comes later (nothing in the area is that old); files that another program, or
 //! a pool without the area, changes between a crash and the next opening.
@@ -64,59 +58,48 @@ pub(crate) struct Run<'a> {
     pub(crate) pieces: SmallVec<[&'a [u8]; 16]>,
 }
 
+/// The doublewrite area of a pool, in use.
+///
+/// # Why a copy never brings back an older page
+///
+/// When a file is opened, each place that differs from the newest whole copy of its page is written over with it. No checksum
+/// in the page is needed, since the place is never newer:
+///
+/// 1. *Copies first.* A page goes to its place only when its copy is durable. So what lies there, whole or in part, has a
+///    copy that was whole, in a half that was not yet void.
+/// 2. *Void only what is settled.* Copies are voided only when their pages are whole and durable in their places. A write
+///    that failed may have come half the way: it is repeated from its copy first, and then the file is synced. What lies in a
+///    place without having a copy any more is therefore all there.
+/// 3. *A half goes as a whole.* The new header is durable before any copy behind it is destroyed, so no crash can destroy a
+///    newer copy and leave an older one of the same half. If the header itself is torn, all that the half had is still there.
+/// 4. *The older half goes first.* If the half with a page's copy is void, what the other half has was written after it. So
+///    the newest whole copy of a page is as new as its place, or newer, and its log was durable before it was made.
+/// 5. *Other changes of a file are recorded.* Cutting, closing and removing a file puts a record into the area that voids the
+///    file's earlier copies from some block on. The record lies behind them, so by 3 and 4 it goes no sooner than they do. By
+///    2 it does no harm: if the cut cannot be made after all, or a crash undoes it, the pages are whole without their copies.
+/// 6. *An open file has no copies from before it was opened.* Putting them back ends with such a record, before any caller
+///    sees the file. So no other part of the pool need ask: a file may be extended, cut and written atomically whatever else
+///    is pending.
+///
+/// # After a crash
+///
+/// Files with copies are pending (see [`ledger`]) until they are [opened](DoubleWrite::admit) or [given up](DoubleWrite::give_up). Both
+/// halves are begun then, also where they get another size, each with a sync of its own, so by 4 a crash in between leaves what is newer. A
+/// life begins by writing once more what it has read in the area: after a sync that failed, what is read may be in the system's cache
+/// alone, and then the next power cut shows what was there before.
+///
+/// # After failures
+///
+/// A file whose sync failed, or with a page that cannot be written, is never settled (2), whether it is open or was closed as it is. When
+/// the half without its copies is full, writes that need copies are refused with the name of that file, until it was opened anew, given
+/// up, or can be written again.
+///
+/// A sync of the area that fails leaves copies that are read and are on no disk. So from then on this pool neither writes nor
+/// reads it; and what is read in the life in which it was written is synced first, since a batch that was refused may have
+/// left such copies too. What damage of the area means is said in [`recovery`].
 pub(crate) struct DoubleWrite {
-    /// The doublewrite area of a pool, in use.
-    ///
-    /// # Why a copy never brings back an older page
-    ///
-    /// When a file is opened, each place that differs from the newest whole copy of its page is written over with it. No checksum
-    /// in the page is needed, since the place is never newer:
-    ///
-    /// 1. *Copies first.* A page goes to its place only when its copy is durable. So what lies there, whole or in part, has a
-    ///    copy that was whole, in a half that was not yet void.
-    /// 2. *Void only what is settled.* Copies are voided only when their pages are whole and durable in their places. A write
-    ///    that failed may have come half the way: it is repeated from its copy first, and then the file is synced. What lies in a
-    ///    place without having a copy any more is therefore all there.
-    /// 3. *A half goes as a whole.* The new header is durable before any copy behind it is destroyed, so no crash can destroy a
-    ///    newer copy and leave an older one of the same half. If the header itself is torn, all that the half had is still there.
-    /// 4. *The older half goes first.* If the half with a page's copy is void, what the other half has was written after it. So
-    ///    the newest whole copy of a page is as new as its place, or newer, and its log was durable before it was made.
-    /// 5. *Other changes of a file are recorded.* Cutting, closing and removing a file puts a record into the area that voids the
-    ///    file's earlier copies from some block on. The record lies behind them, so by 3 and 4 it goes no sooner than they do. By
-    ///    2 it does no harm: if the cut cannot be made after all, or a crash undoes it, the pages are whole without their copies.
-    /// 6. *An open file has no copies from before it was opened.* Putting them back ends with such a record, before any caller
-    ///    sees the file. So no other part of the pool need ask: a file may be extended, cut and written atomically whatever else
-    ///    is pending.
-    ///
-    /// # After a crash
-    ///
-    /// No half is begun before every file that has copies in the area [was opened](DoubleWrite::admit), or [given
-    /// up](DoubleWrite::give_up). Until then copies get no room, so files that need them are not written, and what voids copies
-    /// goes to the area's tail. Then both halves are begun, also where they get another size: the older one first, each with a
-    /// sync of its own, so by 4 a crash in between leaves what is newer. A life begins by writing once more what it has read in
-    /// the area: after a sync that failed, what is read may be in the system's cache alone, and then the next power cut shows
-    /// what was there before.
-    ///
-    /// # After failures
-    ///
-    /// A file whose sync failed, or with a page that cannot be written, is never settled (2), whether it is open or was closed as
-    /// it is. A half with its copies is not begun anew. When the other half is full, writes that need copies are refused with the
-    /// name of that file, until it was opened anew, given up, or can be written again. What voids copies goes to the tail
-    /// meanwhile.
-    ///
-    /// A sync of the area that fails leaves copies that are read and are on no disk. So from then on this pool neither writes nor
-    /// reads it; and what is read in the life in which it was written is synced first, since a batch that was refused may have
-    /// left such copies too.
-    ///
-    /// An area that was damaged since it was written may have lost the newest copy of a page, and a place may be newer than the
-    /// copies that are left. [Recovery](recovery) tells a record that was lost from one that was never finished by what later
-    /// records say was durable, and puts no copy back over what may be newer: a codec tells which pages are torn, or else the
-    /// file, or the area, is refused. Damage is not recognised in what no later record vouches for: the last record, and those
-    /// that were written beside it.
     area: Area,
-    page_size: usize,
     has_codec: bool,
-    counters: Arc<Counters>,
     writing: Mutex<Writing>,
     not_durable: NotDurable,
 }
@@ -177,14 +160,7 @@ impl DoubleWrite {
             under_way: Default::default(),
             files: BTreeMap::new(),
         };
-        let opened = Self {
-            area,
-            page_size: page,
-            has_codec,
-            counters: Arc::clone(counters),
-            writing: Mutex::new(writing),
-            not_durable,
-        };
+        let opened = Self { area, has_codec, writing: Mutex::new(writing), not_durable };
         let mut writing = opened.writing.lock();
         if writing.closed().is_empty() {
             opened.settle(&mut writing)?;

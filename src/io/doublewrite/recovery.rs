@@ -20,15 +20,12 @@ use crate::{
     io::doublewrite::layout::{HEADERS, HalfHeader, Kind, Record, checksum},
 };
 
-/// A copy in the area.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Copy {
-    /// The unit in which it lies.
     pub(super) unit: u32,
     pub(super) checksum: u32,
 }
 
-/// What there is of a page.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Newest {
     /// As new as the page in its place, or newer.
@@ -41,7 +38,6 @@ pub(super) enum Newest {
 /// What there is of a file's pages, by block.
 pub(super) type Copies = BTreeMap<u32, Newest>;
 
-/// What lies in an area.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Found {
     pub(super) headers: [Option<HalfHeader>; 2],

@@ -63,9 +63,9 @@ impl DoubleWrite {
         let mut writing = held.unwrap_or_else(|| self.writing.lock());
         self.void(&mut writing, file.tag, BlockNo(0))?;
         drop(writing);
-        self.counters.add(Counter::Restored, restored);
+        self.area.counters.add(Counter::Restored, restored);
         if restored > 0 {
-            events::pages_restored(&self.counters.pool, &file.path, restored);
+            events::pages_restored(&self.area.counters.pool, &file.path, restored);
         }
         Ok(())
     }
@@ -104,10 +104,10 @@ impl DoubleWrite {
         let mut pages = self.area.zeros(2);
         let mut restored = 0;
         for (&block, newest) in copies {
-            let (page, place) = pages.as_mut_slice().split_at_mut(self.page_size);
+            let (page, place) = pages.as_mut_slice().split_at_mut(self.area.page_size);
             let offset = file.page_size.offset_of(BlockNo(block));
             place.fill(0);
-            plain_transfer::read(file, place, offset, &self.counters)
+            plain_transfer::read(file, place, offset, &self.area.counters)
                 .map_err(|error| file.error(IoOp::Read, error))?;
             let whole = match newest {
                 Newest::InDoubt(_) if self.is_whole(file, BlockNo(block), place, page)? => &*place,
@@ -119,10 +119,10 @@ impl DoubleWrite {
                     page
                 }
             };
-            plain_transfer::write(file, &[whole], offset, &self.counters)
+            plain_transfer::write(file, &[whole], offset, &self.area.counters)
                 .map_err(|error| file.error(IoOp::Write, error))?;
         }
-        file.sync(&self.counters)?;
+        file.sync(&self.area.counters)?;
         Ok(restored)
     }
 

@@ -21,13 +21,11 @@ struct UnderWayState {
 }
 
 impl UnderWay {
-    /// Begins one more write.
     pub(super) fn begin(self: &Arc<Self>) -> OnItsWay {
         self.state.lock().writes += 1;
         OnItsWay(Arc::clone(self))
     }
 
-    /// Waits until none is under way.
     pub(super) fn wait(&self) {
         let mut state = self.state.lock();
         while state.writes > 0 {
@@ -35,14 +33,8 @@ impl UnderWay {
         }
     }
 
-    /// Returns the tags of the files with pages that did not arrive.
-    pub(super) fn all_that_fell_short(&self) -> BTreeSet<u64> {
+    pub(super) fn fell_short(&self) -> BTreeSet<u64> {
         self.state.lock().fell_short.clone()
-    }
-
-    /// Returns whether pages of the file did not arrive.
-    pub(super) fn fell_short(&self, tag: u64) -> bool {
-        self.state.lock().fell_short.contains(&tag)
     }
 
     /// Notes that no page of this file is missing any more.
@@ -63,7 +55,6 @@ impl NotDurable {
         numbers.first().copied().unwrap_or(number)
     }
 
-    /// Notes that the record was synced.
     pub(super) fn remove(&self, number: u64) {
         self.0.lock().remove(&number);
     }
@@ -74,7 +65,6 @@ impl NotDurable {
     }
 }
 
-/// A write that is not over.
 #[derive(Debug)]
 pub(super) struct OnItsWay(Arc<UnderWay>);
 
@@ -158,7 +148,7 @@ mod tests {
                 }
                 assert!(synced.join().unwrap(), "there was something to sync");
             });
-            assert_eq!(half.fell_short(file.tag), arrived != Some(true));
+            assert_eq!(half.fell_short().contains(&file.tag), arrived != Some(true));
         }
     }
 }

@@ -11,7 +11,6 @@ use crate::{
         doublewrite::{
             DoubleWrite, Writing,
             layout::{CopyEntry, HEADERS, Kind, Record},
-            ledger::Ledger,
             recovery::Found,
         },
         file::File,
@@ -58,7 +57,7 @@ impl DoubleWrite {
         let header = writing.ledger.begin(random_seed(), &settled);
         let header = header.map_err(|tags| Error::TornPages { tags })?;
         let mut unit = self.area.zeros(1);
-        header.encode(self.page_size, unit.as_mut_slice());
+        header.encode(self.area.page_size, unit.as_mut_slice());
         self.area.put(half as u32, &[unit.as_slice()])?;
         if writing.ledger.is_in_use || !seeded!("halves_voided_by_one_sync") {
             self.area.sync()?;
@@ -74,19 +73,22 @@ impl DoubleWrite {
     /// Makes the pages of a half whole and durable in their places. Returns the files with which that could be done.
     fn settle_half(&self, writing: &Writing, half: usize) -> Result<BTreeSet<u64>> {
         let under_way = &writing.under_way[half];
-        let fell_short = under_way.all_that_fell_short();
+        let fell_short = under_way.fell_short();
         if !fell_short.is_empty() {
             let found = self.found_at_rest(writing)?;
             for file in fell_short.iter().filter_map(|tag| writing.files.get(tag)) {
                 let _ = self
                     .mend(writing, &found, file)
-                    .inspect_err(|error| events::copies_needed(&self.counters.pool, &file.path, error));
+                    .inspect_err(|error| events::copies_needed(&self.area.counters.pool, &file.path, error));
             }
         }
         // If its sync fails, the file reports that from now on, for ever (C4).
-        let sync = |file: &File| file.sync(&self.counters);
+        let sync = |file: &File| file.sync(&self.area.counters);
         let is_settled = |tag: &u64| {
-            writing.files.get(tag).is_some_and(|file| !under_way.fell_short(*tag) && sync(file).is_ok())
+            writing
+                .files
+                .get(tag)
+                .is_some_and(|file| !under_way.fell_short().contains(tag) && sync(file).is_ok())
         };
         Ok(writing.ledger.tags_in(half).filter(is_settled).collect())
     }
@@ -95,11 +97,11 @@ impl DoubleWrite {
     /// way.
     fn settle_file(&self, file: &File) -> Result<()> {
         let writing = self.writing.lock();
-        if writing.under_way.iter().any(|half| half.fell_short(file.tag)) {
+        if writing.under_way.iter().any(|half| half.fell_short().contains(&file.tag)) {
             self.mend(&writing, &self.found_at_rest(&writing)?, file)?;
         }
         drop(writing);
-        file.sync(&self.counters).map(drop)
+        file.sync(&self.area.counters).map(drop)
     }
 
     /// Repeats the file's writes, from the copies that were found while no write was under way: some have failed, and may have
@@ -151,7 +153,7 @@ impl DoubleWrite {
 
     /// Voids the copies under this tag from block `from` on, durably.
     pub(super) fn void(&self, writing: &mut Writing, tag: u64, from: BlockNo) -> Result<()> {
-        let room = match self.room(writing, Ledger::room_to_void) {
+        let room = match self.room(writing, |ledger| ledger.room_in_half(1)) {
             Err(Error::TornPages { .. }) => writing.ledger.room_in_tail(),
             room => room?,
         };

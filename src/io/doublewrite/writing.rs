@@ -16,7 +16,7 @@ impl DoubleWrite {
     /// # Errors
     /// Nothing may be written: the area could not be, now or earlier, or files need the copies that would have to go.
     pub(crate) fn protect(&self, runs: &[Run<'_>]) -> Result<Vec<KeptCopies>> {
-        let page = self.page_size;
+        let page = self.area.page_size;
         let entries = runs.iter().flat_map(|run| {
             let pages = run.pieces.iter().flat_map(|piece| piece.chunks_exact(page));
             (run.first.0..).zip(pages).map(|(block, bytes)| CopyEntry {

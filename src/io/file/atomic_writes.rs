@@ -10,7 +10,6 @@ use crate::id::PageSize;
 /// The flag of `pwritev2(2)` and of a ring's entry.
 pub(crate) const RWF_ATOMIC: u32 = 0x40;
 
-/// Why a file's pages are not written atomically.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotAtomic {
     /// The options did not ask for it.
@@ -25,7 +24,6 @@ pub(crate) struct AtomicUnits {
     /// The shortest and the longest atomic write, in bytes; 0 for none at all.
     pub(crate) min: u32,
     pub(crate) max: u32,
-    /// The most pieces of memory.
     pub(crate) pieces: u32,
 }
 

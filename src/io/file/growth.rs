@@ -1,11 +1,9 @@
 //! Which extension gets which blocks when a file grows: the pure part, without locks and without a disk.
 //!
-//! On disk a file may be longer than the pool says. Of the blocks that are *ready*, zeroed on disk, the first ones are
-//! *published*: only they can be read and written. The others are for later extensions, which then need no I/O.
-//!
-//! An extension that finds too few ready gets in line with a wish. One of those in line zeroes for all of them, with one long
-//! write instead of many short ones, and only then are numbers given out, in the order of the line. So a number is given once,
-//! and a write that fails leaves no gap. It is tried again with less, because a long line must not fail one short wish.
+//! On disk a file may be longer than the pool says. Of the blocks that are *ready*, zeroed on disk, the first ones are *published*; the
+//! others are for later extensions, without I/O. An extension that finds too few gets in line with a wish. One write zeroes for all in line,
+//! and only then are numbers given out, in the order of the line: a number is given once, and a write that fails leaves no gap. It is tried
+//! again with less, because a long line must not fail one short wish.
 //!
 //! Invariants: published <= ready; while a wish is in line, only wishes in line get blocks.
 
@@ -55,7 +53,6 @@ pub(crate) struct Growth {
 }
 
 impl Growth {
-    /// Makes the growth of a file of `blocks` blocks, all of them published.
     pub(crate) fn new(blocks: u32, step: u32) -> Self {
         let (line, outcomes) = (VecDeque::new(), Vec::new());
         Self { ready: blocks, step, line, outcomes, tickets: 0, ahead_is_ordered: false, has_remains: false }
@@ -79,7 +76,6 @@ impl Growth {
         Some(self.outcomes.swap_remove(at).1)
     }
 
-    /// Returns what to zero next.
     pub(crate) fn round(&self, blocks: u32, effort: Effort) -> ZeroingRound {
         let wishes = if effort == Effort::First { self.line.len().min(1) } else { self.line.len() };
         let wished: u64 = self.line.iter().take(wishes).map(|&(_, wish)| u64::from(wish)).sum();

@@ -1,16 +1,12 @@
 //! An open file: how long it is, whether it has writes that are not durable, and whether a sync of it ever failed.
 //!
 //! Invariants:
-//! * Every block below `blocks` can be read. Growing publishes the new length only when the new blocks are zeroed on disk;
-//!   cutting publishes it before the caller looks for frames. Both is in [`size`](super::file::size).
+//! * Every block below `blocks` can be read: see [`size`](super::file::size).
 //! * `unsynced` is true whenever a write has come back that no sync began after; and at first, since the process that wrote the
 //!   file before may have been killed without a sync: what is read may be in the system's cache alone.
 //! * A sync that failed poisons the file for good: the kernel may have dropped the dirty pages it could not write, so a
 //!   later sync would report success for bytes that are gone.
-//!
-//! A file has one sync at a time. It is begun, and ended by any thread: the call that waits for it, or the end of a request of an
-//! asynchronous file, so that many of those are under way at once without a thread each. A thread that wants another meanwhile waits for
-//! its end.
+//! * A file has one sync at a time, begun and ended by any thread: the call that waits for it, or the end of a request.
 //!
 //! Lock order: `size`, which is held across its I/O, and never taken by a transfer; then `growth`, which is short. The lock of the syncs is a
 //! leaf, and not held across one.
@@ -72,7 +68,6 @@ pub(crate) struct File {
     pub(crate) id: FileId,
     /// The path as it was given, for errors.
     pub(crate) path: Arc<Path>,
-    /// What its storage has said of it.
     pub(crate) opened: Opened,
     /// The pages of a transfer that its storage likes best; 0 where it has not said.
     pub(crate) best_pages: usize,
@@ -92,7 +87,6 @@ pub(crate) struct File {
     /// themselves take [turns](Self::take_turn).
     pub(crate) max_in_flight: Option<NonZeroU32>,
     turns: Option<Turns>,
-    /// What was done with it.
     pub(crate) activity: Box<FileActivity>,
     pub(crate) read_budget: ReadBudget,
     /// The length; a last block that is not whole counts.
@@ -153,7 +147,6 @@ impl File {
         self.turns.as_ref().map(Turns::take)
     }
 
-    /// Returns whether `block` lies within the file.
     pub(crate) fn has(&self, block: BlockNo) -> bool {
         block.0 < self.blocks()
     }
@@ -208,7 +201,6 @@ impl File {
         Error::TagTaken { path, tag: self.tag, file: other.id, open_path }
     }
 
-    /// Makes the error of an operation on the whole file.
     pub(crate) fn error(&self, op: IoOp, source: impl Into<Arc<io::Error>>) -> Error {
         Error::File { op, path: self.path.clone(), source: source.into() }
     }
@@ -230,7 +222,6 @@ struct BegunSync<F: Deref<Target = File>> {
 }
 
 impl File {
-    /// Waits until no sync is under way.
     fn wait_for_sync(&self) -> MutexGuard<'_, SyncState> {
         let mut state = self.sync.lock();
         while state.is_under_way {

@@ -84,7 +84,6 @@ impl File {
         })
     }
 
-    /// Returns an error where another pool has the file.
     pub(crate) fn check_lock(&self) -> Result<()> {
         if self.lock == Lock::InUse { Err(Error::InUse { path: self.path.clone() }) } else { Ok(()) }
     }
@@ -94,7 +93,6 @@ impl File {
 /// a ring a little later than the process is gone; and the system may hold a device for a moment to inspect it.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
-/// The time from one try to the next.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Opens a file again while it is [in use](Error::InUse), until the patience ends.

@@ -15,31 +15,22 @@ use crate::{
 /// Fills `bytes` from the file and returns how many came; fewer only where the file ends.
 pub(crate) fn read(file: &File, bytes: &mut [u8], offset: u64, counters: &Counters) -> io::Result<usize> {
     let progress = Progress::new(Direction::Read, bytes.len(), file.offset_align);
-    transfer::drive(progress, counters, |done| {
+    transfer::drive(progress, Some(counters), |done| {
         file.disk.read_at(&mut [IoSliceMut::new(&mut bytes[done..])], offset + done as u64)
     })
 }
 
-/// Writes the pieces one behind the other.
 pub(crate) fn write(file: &File, pieces: &[&[u8]], offset: u64, counters: &Counters) -> io::Result<()> {
     let total = pieces.iter().map(|piece| piece.len()).sum();
     let progress = Progress::new(Direction::Write, total, file.offset_align);
-    let written = transfer::drive(progress, counters, |done| {
-        let rest: Vec<_> = from(pieces, done).map(IoSlice::new).collect();
-        file.disk.write_at(&rest, offset + done as u64)
+    let written = transfer::drive(progress, Some(counters), |done| {
+        let mut slices: Vec<_> = pieces.iter().map(|piece| IoSlice::new(piece)).collect();
+        let mut rest = &mut slices[..];
+        IoSlice::advance_slices(&mut rest, done);
+        file.disk.write_at(&rest[..rest.len().min(MOST_PIECES)], offset + done as u64)
     });
     file.note_written();
     written.map(drop)
-}
-
-/// Returns what is left of the pieces without the first `skip` bytes, as far as one call takes it.
-fn from<'a>(pieces: &'a [&'a [u8]], mut skip: usize) -> impl Iterator<Item = &'a [u8]> {
-    let rest = pieces.iter().map(move |piece| {
-        let skipped = skip.min(piece.len());
-        skip -= skipped;
-        &piece[skipped..]
-    });
-    rest.filter(|piece| !piece.is_empty()).take(MOST_PIECES)
 }
 
 #[cfg(test)]

@@ -35,7 +35,6 @@ impl ReadBudget {
         *self.refused_until.lock() = (more == 0).then_some(until);
     }
 
-    /// Returns how many had ended by the last look.
     pub(crate) fn ended(&self) -> u64 {
         self.ended.load(Ordering::Relaxed)
     }

@@ -1,13 +1,11 @@
 //! Growing and cutting a file: what is on disk, and which of it is published.
 //!
-//! A [`SizeLock`] is the right to change the length on disk; while one exists, no other thread changes it. Handing out blocks
-//! that are zeroed already takes the short lock of [`Growth`] alone. Invariants: a block is published only when it is zeroed on
-//! disk, so that no transfer ever has to turn unwritten space into written space (which file systems do slowly, and one at a
-//! time); an extension that fails leaves no block behind; a thread that holds the right and has [published an
-//! end](SizeLock::publish_end) knows that no other thread moves it.
+//! A [`SizeLock`] is the right to change the length on disk. Handing out blocks that are zeroed already takes the short lock of
+//! [`Growth`](super::growth::Growth) alone. Extensions that come together get in line; the thread that has the right zeroes for all of them.
 //!
-//! Extensions that come together are served together: each gets in line and then asks for the right. The thread that gets it
-//! zeroes for the whole line, and the others find, once they have the right, that they have been served.
+//! Invariants: a block is published only when it is zeroed on disk, so that no transfer ever turns unwritten space into written space
+//! (which file systems do slowly, and one at a time); an extension that fails leaves no block behind; while a thread has
+//! [published an end](SizeLock::publish_end) no other thread moves it.
 
 use std::io;
 
@@ -56,7 +54,6 @@ impl File {
         SizeLock { file: self, _held: self.size.lock() }
     }
 
-    /// Returns an error where the file can be neither extended nor cut.
     pub(crate) fn check_size_is_free(&self) -> Result<()> {
         if self.has_fixed_size { Err(Error::FixedSize { path: self.path.clone() }) } else { Ok(()) }
     }
@@ -75,7 +72,6 @@ impl File {
     }
 }
 
-/// The lock `size` of one file.
 #[derive(Debug)]
 pub(crate) struct SizeLock<'a> {
     file: &'a File,

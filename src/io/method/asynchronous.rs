@@ -1,8 +1,7 @@
 //! Requests for asynchronous files: each is handed to its file, which ends it later, and no thread of the pool waits for it.
 //!
-//! It has no thread of its own. The thread that submits requests starts those that may go, and so does the one that ends a request,
-//! in its place. What may go is what the [`Backlog`](crate::io::backlog::Backlog) says, so demands go first and each file has its
-//! bound.
+//! The thread that submits requests starts those that may go by the [`Backlog`](crate::io::backlog::Backlog), and so does the one that ends a
+//! request, in its place.
 //!
 //! Invariants: a thread is in [`start_all`](RequestQueue::start_all) once, however its files end requests within the call that starts
 //! them: so neither a row of such requests nor one that is resumed again and again takes a deeper stack. A request counts as in flight for

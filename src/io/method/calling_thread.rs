@@ -30,7 +30,7 @@ const ON_STACK: usize = 16;
 pub(crate) fn transfer<L: Lease>(operation: &Operation<L>, counters: &Counters) -> io::Result<usize> {
     operation.begin();
     let Transfer { direction, file, offset, progress, lease, .. } = &**operation;
-    transfer::drive(*progress, counters, |done| {
+    transfer::drive(*progress, Some(counters), |done| {
         let rest = buffers::from(lease.buffers(), done);
         let offset = if seeded!("resumed_where_it_began") { *offset } else { offset + done as u64 };
         match direction {

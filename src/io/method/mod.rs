@@ -23,7 +23,6 @@ use crate::{
     sync::thread::ThreadId,
 };
 
-/// A way to carry out requests.
 pub(crate) trait Method<L: Lease>: Send + Sync + 'static {
     /// Takes all these requests. Never waits for room: a request that finds the queue full is transferred by the calling thread,
     /// which slows exactly the threads that submit too fast. A request of a file with a [bound](File::max_in_flight) of its own
@@ -74,9 +73,7 @@ pub(crate) trait Method<L: Lease>: Send + Sync + 'static {
 /// What a method uses after the system took something away.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct MethodChange {
-    /// How transfers are made now.
     pub(crate) in_use: MethodKind,
-    /// What the system refused.
     pub(crate) reason: String,
 }
 

@@ -22,7 +22,6 @@ impl Sleeper {
         !has_news()
     }
 
-    /// Notes that the sleeper is awake, whether it has slept or not.
     pub(crate) fn wake_up(&self) {
         self.is_asleep.store(false, Ordering::Relaxed);
     }

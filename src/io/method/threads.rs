@@ -30,13 +30,10 @@ use crate::{
     },
 };
 
-/// Requests that may wait for each thread.
 const QUEUED_PER_THREAD: usize = 32;
 
-/// A pool of threads around [`calling_thread`].
 pub(crate) struct Threads<L: Lease>(ThreadPool<Transfers<L>>);
 
-/// Operations, as the work of a pool of threads.
 struct Transfers<L> {
     counters: Arc<Counters>,
     told_of_refusal: AtomicBool,
@@ -85,7 +82,6 @@ impl<L: Lease> Threads<L> {
         admitted.refused
     }
 
-    /// Reports once that the system gives no thread.
     #[cold]
     fn tell_that_there_is_none(&self) {
         if let Some(reason) = self.0.refusal()

@@ -14,7 +14,6 @@ use super::{
 };
 use crate::sync::{Arc, Condvar, Mutex, callback::contained};
 
-/// An asynchronous file, and calls that wait for its requests.
 #[derive(Debug)]
 pub(super) struct Awaited(pub(super) Arc<dyn StorageFile>);
 

@@ -20,33 +20,29 @@ use crate::{
     sync::{Arc, callback::contained},
 };
 
-/// A storage whose panics are errors.
+/// A storage, or a file of one of either kind, whose panics are errors.
 #[derive(Debug)]
-pub(crate) struct Contained<T>(pub(crate) T);
-
-/// A file of one, of either kind, whose panics are errors.
-#[derive(Debug)]
-pub(super) struct ContainedFile<F> {
+pub(crate) struct Contained<T> {
     /// There until the drop.
-    file: Option<F>,
-    /// What the file has answered at first.
+    inner: Option<T>,
+    /// What a file has answered at first.
     descriptor: OnceLock<Option<RawFd>>,
 }
 
-impl<F> ContainedFile<F> {
-    pub(super) fn new(file: F) -> Self {
-        Self { file: Some(file), descriptor: OnceLock::new() }
+impl<T> Contained<T> {
+    pub(crate) fn new(inner: T) -> Self {
+        Self { inner: Some(inner), descriptor: OnceLock::new() }
     }
 
-    fn file(&self) -> &F {
-        self.file.as_ref().expect("it is there until the drop")
+    fn inner(&self) -> &T {
+        self.inner.as_ref().expect("it is there until the drop")
     }
 }
 
-impl<F> Drop for ContainedFile<F> {
+impl<T> Drop for Contained<T> {
     fn drop(&mut self) {
-        let file = self.file.take();
-        let _ = contained(|| drop(file));
+        let inner = self.inner.take();
+        let _ = contained(|| drop(inner));
     }
 }
 
@@ -56,57 +52,57 @@ fn call<T>(body: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
 
 impl<S: Storage> Storage for Contained<S> {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
-        call(|| self.0.open(path, options, page_size))
+        call(|| self.inner().open(path, options, page_size))
     }
 
     fn sync_folder(&self, name: &Path) -> io::Result<()> {
-        call(|| self.0.sync_folder(name))
+        call(|| self.inner().sync_folder(name))
     }
 
     fn may_remove(&self, name: &Path, identity: (u64, u64)) -> io::Result<bool> {
-        call(|| self.0.may_remove(name, identity))
+        call(|| self.inner().may_remove(name, identity))
     }
 
     fn remove(&self, name: &Path) -> io::Result<()> {
-        call(|| self.0.remove(name))
+        call(|| self.inner().remove(name))
     }
 }
 
-impl<F: BlockingFile> BlockingFile for ContainedFile<F> {
+impl<F: BlockingFile> BlockingFile for Contained<F> {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
-        call(|| self.file().read_at(buffers, offset))
+        call(|| self.inner().read_at(buffers, offset))
     }
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        call(|| self.file().write_at(buffers, offset))
+        call(|| self.inner().write_at(buffers, offset))
     }
 
     fn write_atomically_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        call(|| self.file().write_atomically_at(buffers, offset))
+        call(|| self.inner().write_atomically_at(buffers, offset))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        call(|| self.file().sync_data())
+        call(|| self.inner().sync_data())
     }
 
     fn len(&self) -> io::Result<u64> {
-        call(|| self.file().len())
+        call(|| self.inner().len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        call(|| self.file().set_len(len))
+        call(|| self.inner().set_len(len))
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        call(|| self.file().allocate(offset, len))
+        call(|| self.inner().allocate(offset, len))
     }
 
     fn unlock(&self) {
-        let _ = contained(|| self.file().unlock());
+        let _ = contained(|| self.inner().unlock());
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        let ask = || contained(|| self.file().descriptor().map(|fd| fd.as_raw_fd())).ok().flatten();
+        let ask = || contained(|| self.inner().descriptor().map(|fd| fd.as_raw_fd())).ok().flatten();
         let kept = *self.descriptor.get_or_init(ask);
         // SAFETY: the file has lent it, so it was open at least as long as the file was borrowed. It still is: all uses of the file are
         //    shared borrows, from before this one on, until the drop.
@@ -115,35 +111,35 @@ impl<F: BlockingFile> BlockingFile for ContainedFile<F> {
     }
 }
 
-impl StorageFile for ContainedFile<Arc<dyn StorageFile>> {
+impl StorageFile for Contained<Arc<dyn StorageFile>> {
     // Where one panics, its request is dropped, or the file has it and ends it all the same.
 
     fn read(&self, request: ReadRequest) {
-        let _ = contained(|| self.file().read(request));
+        let _ = contained(|| self.inner().read(request));
     }
 
     fn write(&self, request: WriteRequest) {
-        let _ = contained(|| self.file().write(request));
+        let _ = contained(|| self.inner().write(request));
     }
 
     fn sync(&self, request: SyncRequest) {
-        let _ = contained(|| self.file().sync(request));
+        let _ = contained(|| self.inner().sync(request));
     }
 
     fn len(&self) -> io::Result<u64> {
-        call(|| self.file().len())
+        call(|| self.inner().len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        call(|| self.file().set_len(len))
+        call(|| self.inner().set_len(len))
     }
 
     fn version(&self) -> Option<u64> {
-        contained(|| self.file().version()).ok().flatten()
+        contained(|| self.inner().version()).ok().flatten()
     }
 
     fn unlock(&self) {
-        let _ = contained(|| self.file().unlock());
+        let _ = contained(|| self.inner().unlock());
     }
 }
 

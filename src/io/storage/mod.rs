@@ -1,12 +1,8 @@
-//! The seam below the pool: where files are kept.
+//! The seam below the pool: where files are kept. A [`Storage`] opens files of two kinds (`design/storage.md`): the transfers of a
+//! [`BlockingFile`] are calls, those of a [`StorageFile`] [requests](request) that it ends later.
 //!
-//! A [`Storage`] opens files. A file is of one of two kinds. The transfers of a [`BlockingFile`] are calls that return when they are
-//! over; where it has a descriptor, a ring works on that instead. The transfers of a [`StorageFile`] are [requests](request) that it
-//! ends later, from any thread, as many at once as it says.
-//!
-//! The code above sees one kind: [`Opened`] puts a [`BlockingFile`] before each file that is asynchronous, whose calls start a
-//! request and wait for it ([`awaited`]). The rare paths (growing, syncs, what the pool keeps for itself) go by those calls. Reads and
-//! writes of pages go by the [queue of such files](super::method::asynchronous), and no thread waits for them.
+//! The code above sees one kind: [`Opened`] puts a [`BlockingFile`] before each asynchronous file, whose calls start a request and wait for
+//! it ([`awaited`]), for the rare paths. Pages go by the [queue of such files](super::method::asynchronous), and no thread waits for them.
 
 pub(crate) mod awaited;
 pub(crate) mod capabilities;
@@ -336,6 +332,10 @@ pub trait BlockingFile: Send + Sync + fmt::Debug + 'static {
 ///         self.bytes.lock().unwrap().resize(len as usize, 0);
 ///         Ok(())
 ///     }
+///     fn version(&self) -> Option<u64> {
+///         None // It publishes nothing.
+///     }
+///     fn unlock(&self) {} // Each opening makes a file of its own.
 /// }
 ///
 /// #[derive(Debug)]
@@ -359,39 +359,6 @@ pub trait BlockingFile: Send + Sync + fmt::Debug + 'static {
 /// # Ok::<(), ringpool::Error>(())
 /// ```
 ///
-/// One that passes all on to another, and prints what that has published:
-/// ```
-/// use std::io;
-/// use ringpool::storage::{ReadRequest, StorageFile, SyncRequest, WriteRequest};
-///
-/// #[derive(Debug)]
-/// struct Printing<F>(F);
-///
-/// impl<F: StorageFile> StorageFile for Printing<F> {
-///     fn read(&self, request: ReadRequest) {
-///         self.0.read(request);
-///     }
-///     fn write(&self, request: WriteRequest) {
-///         self.0.write(request);
-///     }
-///     fn sync(&self, request: SyncRequest) {
-///         self.0.sync(request);
-///     }
-///     fn len(&self) -> io::Result<u64> {
-///         self.0.len()
-///     }
-///     fn set_len(&self, len: u64) -> io::Result<()> {
-///         self.0.set_len(len)
-///     }
-///     fn version(&self) -> Option<u64> {
-///         println!("{:?}", self.0.version());
-///         self.0.version()
-///     }
-///     fn unlock(&self) {
-///         self.0.unlock();
-///     }
-/// }
-/// ```
 #[allow(clippy::len_without_is_empty)] // No caller asks.
 pub trait StorageFile: Send + Sync + fmt::Debug + 'static {
     /// Starts a read. Example: [`StorageFile`].

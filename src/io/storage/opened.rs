@@ -9,7 +9,7 @@ use super::{
     BlockingFile, StorageFile,
     awaited::Awaited,
     capabilities::{Atomicity, Capabilities},
-    contained::ContainedFile,
+    contained::Contained,
     os,
 };
 use crate::{io::file::atomic_writes::NotAtomic, sync::Arc};
@@ -56,7 +56,6 @@ pub struct Opened {
     pub(crate) identity: (u64, u64),
     /// Whether other pools are kept from it.
     pub(crate) lock: Lock,
-    /// The length in bytes.
     pub(crate) len: u64,
     /// Whether its length is fixed: a block device.
     pub(crate) has_fixed_size: bool,
@@ -85,7 +84,7 @@ impl Opened {
     /// Those of [`BlockingFile::len`].
     pub fn blocking(file: impl BlockingFile, identity: (u64, u64)) -> io::Result<Self> {
         let len = file.len()?;
-        Ok(Self::buffered(Box::new(ContainedFile::new(file)), identity, len))
+        Ok(Self::buffered(Box::new(Contained::new(file)), identity, len))
     }
 
     /// Makes the description of a file whose transfers end later. `identity` is as for [`blocking`](Self::blocking). Calls
@@ -95,8 +94,8 @@ impl Opened {
     /// Those of [`StorageFile::len`].
     pub fn asynchronous(file: Arc<dyn StorageFile>, identity: (u64, u64)) -> io::Result<Self> {
         let len = file.len()?;
-        let calls = Box::new(ContainedFile::new(Awaited(Arc::clone(&file))));
-        let requests = Arc::new(ContainedFile::new(file));
+        let calls = Box::new(Contained::new(Awaited(Arc::clone(&file))));
+        let requests = Arc::new(Contained::new(file));
         Ok(Self { asynchronous: Some(requests), ..Self::buffered(calls, identity, len) })
     }
 
@@ -166,7 +165,6 @@ impl Opened {
     }
 }
 
-/// Whether other pools are kept from a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Lock {
     /// Until the file is [unlocked](BlockingFile::unlock), or dropped.
@@ -179,7 +177,6 @@ pub(crate) enum Lock {
     InUse,
 }
 
-/// Why a file is buffered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum DirectRefused {
     /// `OpenOptions` said so.
@@ -188,7 +185,6 @@ pub(crate) enum DirectRefused {
     Unsupported(String),
 }
 
-/// Why a transfer of a file could block the thread that starts it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MayBlock {
     /// It has no descriptor: each transfer is a call.

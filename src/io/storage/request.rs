@@ -10,10 +10,8 @@ use smallvec::SmallVec;
 /// Pieces of memory whose descriptions need no allocation of their own.
 const IN_PLACE: usize = 16;
 
-/// A piece of memory.
 pub(in crate::io) type Piece = (NonNull<u8>, usize);
 
-/// What is called with the outcome.
 pub(in crate::io) type Ending = Box<dyn FnOnce(io::Result<usize>) + Send>;
 
 /// What all kinds of requests have in common.
@@ -22,7 +20,6 @@ pub(crate) struct Request {
     len: usize,
     pieces: SmallVec<[Piece; IN_PLACE]>,
     is_awaited: bool,
-    /// Gone when the request has ended.
     ending: Option<Ending>,
 }
 

@@ -35,7 +35,6 @@ use crate::{
 /// The outcome of a check.
 pub(super) type Kept<T = ()> = Result<T, BrokenPromise>;
 
-/// How the storage is checked.
 #[derive(Clone, Debug)]
 pub(super) struct CheckSettings {
     pub(super) folder: PathBuf,
@@ -46,7 +45,6 @@ pub(super) struct CheckSettings {
     pub(super) longest_file: Option<u64>,
 }
 
-/// The storage, and the state of the run.
 pub(super) struct Checker {
     pub(super) storage: Mutex<Arc<dyn Storage>>,
     pub(super) settings: CheckSettings,
@@ -59,7 +57,6 @@ pub(super) struct Checker {
 #[derive(Default)]
 struct EndedMemory {
     kept: VecDeque<AlignedZeros>,
-    /// What was found in memory that was not left alone.
     found: Option<Unlike>,
 }
 
@@ -71,7 +68,6 @@ impl EndedMemory {
     }
 }
 
-/// How many requests' memory is kept.
 const ENDED: usize = 512;
 
 /// How long a storage has to touch memory that is not its own any more.
@@ -98,7 +94,6 @@ pub(super) struct CheckStep {
 }
 
 impl CheckStep {
-    /// Makes the fault of this step's promise.
     pub(super) fn broken(&self, found: impl Into<String>) -> BrokenPromise {
         self.broken_as(self.promise, found)
     }
@@ -107,7 +102,6 @@ impl CheckStep {
         BrokenPromise { promise, asked: self.asked.clone(), found: found.into(), seed: self.seed }
     }
 
-    /// Makes the fault that this step's call has failed.
     pub(super) fn done<T>(&self, outcome: io::Result<T>) -> Kept<T> {
         outcome.map_err(|error| self.broken_as(FailsNever, format!("an error: {error}")))
     }
@@ -124,7 +118,6 @@ impl CheckStep {
         if is_so { Ok(()) } else { Err(self.broken(found())) }
     }
 
-    /// Makes the fault of a page that is unlike what it should be.
     pub(super) fn like(&self, compared: Result<(), Unlike>) -> Kept {
         compared.map_err(|(broken, found)| self.broken_as(broken.unwrap_or(self.promise), found))
     }
@@ -241,13 +234,11 @@ impl Checker {
         watched.report.requests += 1;
     }
 
-    /// Notes how long a file was made.
     pub(super) fn reached(&self, len: u64) {
         let longest = &mut self.watched.lock().report.longest_file;
         *longest = len.max(*longest);
     }
 
-    /// Notes that a promise cannot be checked.
     pub(super) fn skip(&self, promise: StoragePromise, why: &'static str) {
         let mut watched = self.watched.lock();
         watched.kept.remove(&promise);
@@ -258,7 +249,6 @@ impl Checker {
         Arc::clone(&self.storage.lock())
     }
 
-    /// Makes dice that belong to one check.
     pub(super) fn dice(&self, check: u64) -> Dice {
         Dice::apart(self.settings.seed, [check])
     }

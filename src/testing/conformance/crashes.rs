@@ -9,12 +9,9 @@ use super::{
 };
 use crate::{OpenOptions, storage::Atomicity, sync::Arc, testing::Dice};
 
-/// Blocks of the file.
 const BLOCKS: usize = 16;
-/// Versions of a block in one round, at most.
 const VERSIONS: u32 = 10;
 
-/// What a crash may leave.
 struct MayBeFound {
     /// As of the last sync that was reported.
     synced: Vec<u32>,

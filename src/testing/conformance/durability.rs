@@ -13,7 +13,6 @@ use crate::{
     testing::Dice,
 };
 
-/// Blocks of the file.
 const BLOCKS: u32 = 16;
 /// Syncs that are tried until writes have ended during one.
 const TRIES: u32 = 8;

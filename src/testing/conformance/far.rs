@@ -77,12 +77,10 @@ fn across_powers_of_two(file: &TestedFile) -> Kept {
     file.set_blocks(&step, 0)
 }
 
-/// What the file has taken so far.
 struct Expense<'c> {
     checker: &'c Checker,
     memory_before: Option<u64>,
     since: Instant,
-    /// What the last step took.
     took: Duration,
 }
 
@@ -95,7 +93,6 @@ impl<'c> Expense<'c> {
         (self.took, self.since) = (self.since.elapsed(), time::now());
     }
 
-    /// Returns whether the file may become this long.
     fn allows(&self, len: u64) -> bool {
         if let Some(longest) = self.checker.settings.longest_file {
             return len <= longest;

@@ -11,7 +11,6 @@ use super::{
 };
 use crate::sync::Arc;
 
-/// The most blocks of the file.
 const MOST: u64 = 24;
 
 pub(super) fn check(checker: &Arc<Checker>) -> Kept {
@@ -66,7 +65,6 @@ fn set_len(file: &TestedFile, versions: &mut Vec<u32>, blocks: usize) -> Kept {
     Ok(())
 }
 
-/// Writes all blocks.
 fn fill(file: &TestedFile, versions: &mut [u32], version: u32) -> Kept {
     versions.fill(version);
     let asked = format!("a write of all {} blocks", versions.len());

@@ -45,7 +45,6 @@ use crate::{
     sync::{Arc, time::Duration},
 };
 
-/// Makes the storage as it is found after a crash.
 type CrashHook = Box<dyn FnMut() -> Arc<dyn Storage> + Send>;
 
 /// A test of a storage.

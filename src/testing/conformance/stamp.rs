@@ -62,7 +62,6 @@ impl fmt::Display for SectorStamp {
 /// What of a page is not as it should be, and the promise that this breaks, where it tells that by itself.
 pub(super) type Unlike = (Option<StoragePromise>, String);
 
-/// A page of a file.
 #[derive(Copy, Clone, Debug)]
 pub(super) struct PageOf {
     pub(super) file: u32,
@@ -74,7 +73,6 @@ impl PageOf {
         SectorStamp { file: self.file, block: self.block, sector: sector as u32, version }
     }
 
-    /// Fills the page's bytes.
     pub(super) fn fill(self, page: &mut [u8], version: u32) {
         for (at, sector) in page.chunks_exact_mut(SECTOR).enumerate() {
             let cell = self.stamp(at, version).cell();
@@ -116,12 +114,10 @@ impl PageOf {
 const BEFORE_READ: PageOf = PageOf { file: UNFILLED, block: UNFILLED };
 const AFTER_END: PageOf = PageOf { file: ENDED, block: ENDED };
 
-/// Fills memory that a read is to fill.
 pub(super) fn mark_unfilled(page: &mut [u8]) {
     BEFORE_READ.fill(page, 1);
 }
 
-/// Fills memory whose request has ended.
 pub(super) fn mark_ended(page: &mut [u8]) {
     AFTER_END.fill(page, 1);
 }

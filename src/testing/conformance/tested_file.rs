@@ -65,7 +65,6 @@ impl PageMemory {
         (n + self.pages - self.first) % self.pages * self.checker.page_bytes()
     }
 
-    /// Returns the page of the n-th block.
     fn page(&self, n: usize) -> &[u8] {
         &self.bytes.as_slice()[self.place(n)..][..self.checker.page_bytes()]
     }
@@ -105,7 +104,6 @@ fn ask(opened: &Arc<Opened>, request: LateRequest) {
     }
 }
 
-/// A file that is open.
 #[derive(Clone)]
 pub(super) struct TestedFile {
     pub(super) checker: Arc<Checker>,
@@ -117,7 +115,6 @@ pub(super) struct TestedFile {
 }
 
 impl TestedFile {
-    /// Creates a file.
     pub(super) fn create(checker: &Arc<Checker>) -> Kept<Self> {
         let (number, path) = checker.new_path();
         Self::open(checker, number, &path, &OpenOptions::new().create(true))
@@ -173,7 +170,6 @@ impl TestedFile {
         transfer
     }
 
-    /// Starts to read this many blocks.
     pub(super) fn start_read(&self, block: u32, blocks: usize) -> StartedTransfer<'_> {
         let mut memory = PageMemory::new(block, blocks, &self.checker);
         memory.each_mut(|_, page| stamp::mark_unfilled(page));
@@ -285,7 +281,6 @@ fn send(
     ask(file, request);
 }
 
-/// A transfer that was started.
 pub(super) struct StartedTransfer<'f> {
     file: &'f TestedFile,
     direction: Direction,
@@ -339,7 +334,6 @@ impl StartedTransfer<'_> {
         Ok(())
     }
 
-    /// Waits for the end of a write.
     pub(super) fn written(self, step: &CheckStep) -> Kept {
         self.written_or(step, &[]).map(drop)
     }
@@ -378,7 +372,6 @@ impl StartedTransfer<'_> {
     }
 }
 
-/// A sync that was started.
 pub(super) struct SyncUnderWay<'f> {
     file: &'f TestedFile,
     told: Receiver<io::Result<usize>>,
@@ -388,7 +381,6 @@ pub(super) struct SyncUnderWay<'f> {
 }
 
 impl SyncUnderWay<'_> {
-    /// Returns whether it has been reported.
     pub(super) fn is_over(&mut self) -> bool {
         let told = || self.told.try_recv().ok().inspect(|_| self.file.checker.tick());
         self.outcome = self.outcome.take().or_else(told);

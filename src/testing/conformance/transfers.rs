@@ -11,13 +11,10 @@ use super::{
 };
 use crate::{io::storage::StorageFile, sync::Arc, testing::Dice};
 
-/// Blocks of the file.
 const BLOCKS: u32 = 48;
-/// The longest run.
 const RUN: u64 = 24;
 /// Calls for the version during one sync, at most.
 const VERSION_CALLS: u32 = 1000;
-/// Threads that transfer at once.
 const THREADS: u32 = 4;
 
 pub(super) fn check(checker: &Arc<Checker>) -> Kept {
@@ -134,7 +131,6 @@ fn at_the_end(file: &TestedFile) -> Kept {
     Ok(())
 }
 
-/// Syncs that are looked at.
 const SYNCS: u32 = 15;
 
 /// Counts how often the calls wait that start requests, while others are under way.

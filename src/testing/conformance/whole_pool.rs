@@ -20,10 +20,8 @@ use crate::{
 
 /// Frames of the pool: fewer than blocks, so that pages come and go.
 const FRAMES: u32 = 16;
-/// The most blocks of the file.
 const MOST: u64 = 64;
 
-/// The storage under test, as the pool has it.
 #[derive(Debug)]
 struct SharedStorage(Arc<dyn Storage>);
 
@@ -51,7 +49,6 @@ struct PoolUnderTest<'c> {
     file: FileId,
     path: PathBuf,
     number: u32,
-    /// The version of each block.
     versions: Vec<u32>,
 }
 

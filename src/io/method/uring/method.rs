@@ -41,7 +41,6 @@ const STRETCH: u64 = 4 << 20;
 /// How many requests may wait for each that can be in flight.
 const QUEUED_PER_SLOT: usize = 4;
 
-/// The io_uring method.
 pub(in crate::io) struct Uring<L: Lease> {
     workers: Vec<Arc<UringWorker<L>>>,
     aside: Arc<Threads<L>>,

@@ -1,10 +1,8 @@
 //! The io_uring method: worker threads that own a ring each, and all other threads hand them operations.
 //!
-//! From the bottom up: [`setup`] makes a ring and finds out what it can do; [`ring`] keeps what is in flight, turns operations into
-//! submissions and completions into outcomes, and has the wake event that wakes the worker; [`trouble`] says what a failed call means;
-//! [`worker`] is the thread that owns a ring, from its set-up to its end, of which the [`witness`] tells; [`method`] is the workers
-//! together, as other threads see them, and the threads beside them. `unsafe` is in `setup` (registering memory), `ring` (lending
-//! memory to the kernel) and nowhere else.
+//! From the bottom up: [`setup`] makes a ring; [`ring`] has what is in flight in it; [`trouble`] says what a failed call means; [`worker`]
+//! is the thread that owns a ring, of whose end the [`witness`] tells; [`method`] is all workers and the threads beside them. `unsafe` is in
+//! `setup` (registering memory), `ring` (lending memory to the kernel) and nowhere else.
 
 mod method;
 mod ring;

@@ -44,14 +44,12 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// The most threads that the kernel may start for requests it cannot do at once: for files, for anything else.
 const KERNEL_WORKERS: [u32; 2] = [8, 2];
 
-/// What a ring can do.
 #[derive(Clone, Debug)]
 pub(in crate::io) struct Abilities {
     pub(in crate::io) fixed_buffers: Registration,
     pub(in crate::io) fixed_files: Registration,
     /// Several registered buffers in one request.
     pub(super) vectored_fixed: bool,
-    /// Waits with a time limit.
     pub(super) timed_waits: bool,
 }
 
@@ -70,7 +68,6 @@ impl Abilities {
     }
 }
 
-/// What is to be registered.
 #[derive(Debug)]
 pub(super) struct RingMemory {
     pub(super) chunks: Vec<Chunk>,

@@ -14,14 +14,10 @@ use crate::sync::time::{Duration, Instant};
 const FIRST_REST: Duration = Duration::from_micros(50);
 const LONGEST_REST: Duration = Duration::from_millis(2);
 
-/// What to do about a failed call.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Remedy {
-    /// Make it again.
     Repeat,
-    /// Make it again after this pause.
     Rest(Duration),
-    /// Give it up.
     GiveUp,
 }
 
@@ -44,7 +40,6 @@ impl Trouble {
         self.row = None;
     }
 
-    /// Returns what to do after a failed call.
     pub(super) fn remedy(&mut self, error: &io::Error, now: Instant) -> Remedy {
         match Errno::from_io_error(error) {
             Some(Errno::INTR) if !seeded!("signal_counts_as_failure") => Remedy::Repeat,

@@ -1,22 +1,17 @@
 //! The submission worker: one thread that owns a ring, from its set-up to its end.
 //!
-//! In its loop it moves requests from the backlog into the ring and completions out of it, and sleeps if there are neither. It takes
-//! whatever may go, submits it with one call, and finishes whatever has completed. So batches grow with the load by themselves, and a
-//! lone request is never held back for others to join it: what is taken is submitted before the worker sleeps or finishes anything.
-//! Under load it may make a *bounded wait* ([`BOUNDED_WAIT`]): with many requests in flight the next completions are near, so it waits for
-//! several, or a moment at most, instead of being woken for each. No thread wakes it during such a wait. After one that brought
-//! nothing it sleeps until anything happens, so that a disk that hangs does not hold up requests for another.
+//! In its loop it moves requests from the inbox into the ring and completions out of it, and sleeps if there are neither. It takes whatever
+//! may go, submits it with one call, and finishes whatever has completed: so batches grow with the load by themselves, and a lone request
+//! is never held back. With many requests in flight it makes a *bounded wait* ([`BOUNDED_WAIT`]) for several completions instead of being
+//! woken for each. No thread wakes it during such a wait; after one that brought nothing it sleeps until anything happens, so that a disk
+//! that hangs does not hold up requests for another.
 //!
-//! Invariants: only the worker touches the ring; a request is in exactly one place, the backlog or the ring; the worker ends only
-//! when both are empty and the backlog is closed.
+//! Invariants: only the worker touches the ring; a request is in exactly one place, the inbox or the ring; what is taken is submitted
+//! before the worker sleeps or finishes anything; the worker ends only when both are empty and the backlog is closed.
 //!
-//! **A ring may be lost**: its calls are refused for good, or its worker panics. Then the backlog is closed, and what was in it, what
-//! the kernel has not taken and all that comes later is done by the threads beside the ring. What the kernel has taken is waited for;
-//! where the ring does not tell any more how that went, it is closed, and once the kernel is [done](super::witness) with it the same
-//! transfers are made again. A read may be repeated, and so may a write whose bytes are lent all the while. So only the statistics
-//! tell that there was a ring.
-//!
-//! Anything else that is to be done to a ring is an [errand](Errand) for its worker. One that comes too late finds the ring gone.
+//! **A ring may be lost**: its calls are refused for good, or its worker panics. What it had is done by the threads beside it then
+//! (`design/io.md`). Where a ring does not tell any more how a transfer went, it is closed, and the same transfer is made again once the
+//! kernel is [done](super::witness) with it: a read may be repeated, and so may a write whose bytes are lent all the while.
 //!
 //! Lock order: the inbox, a leaf.
 
@@ -47,7 +42,6 @@ use crate::{
 const BOUNDED_WAIT_SHARE: usize = 8;
 /// The most completions that a bounded wait waits for: further ones would save next to nothing.
 const BOUNDED_WAIT_MOST: usize = 8;
-/// The longest bounded wait.
 const BOUNDED_WAIT: Duration = Duration::from_micros(200);
 
 /// How long to wait for the end of a lost ring with nothing in flight, so that its wake event can be freed.
@@ -100,7 +94,6 @@ impl<L: Lease> UringWorker<L> {
         })
     }
 
-    /// Runs the worker thread.
     pub(super) fn run(
         &self,
         options: &UringOptions,
@@ -169,7 +162,6 @@ impl<L: Lease> UringWorker<L> {
         self.do_beside(&mut waiting);
     }
 
-    /// Has these requests done by plain calls.
     fn do_beside(&self, requests: &mut Vec<Operation<L>>) {
         if !requests.is_empty() {
             self.counters.add(Counter::Aside, requests.len() as u64);
@@ -186,11 +178,9 @@ impl<L: Lease> UringWorker<L> {
     }
 }
 
-/// A worker at work.
 struct RunLoop<'s, 'r, L: Lease> {
     shared: &'s UringWorker<L>,
     ring: &'s mut Ring<'r, L>,
-    /// Whether the kernel has waits with a time limit.
     has_bounded_waits: bool,
     /// Whether the last bounded wait brought something.
     bounded_wait_pays: bool,
@@ -259,7 +249,6 @@ impl<L: Lease> RunLoop<'_, '_, L> {
         any
     }
 
-    /// Returns whether there is something to do before a sleep.
     fn has_news(&self) -> bool {
         let Inbox { backlog, errands } = &mut *self.shared.inbox.lock();
         backlog.has_next()

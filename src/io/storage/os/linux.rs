@@ -22,7 +22,6 @@ use crate::{
 /// The part of `statx(2)` that tells of atomic writes.
 const STATX_WRITE_ATOMIC: u32 = 0x1_0000;
 
-/// Returns the permissions of a file that is created.
 pub(super) fn mode(bits: u32) -> Mode {
     Mode::from_raw_mode(bits)
 }
@@ -43,7 +42,6 @@ pub(super) fn sync_file_system_of(fd: &OwnedFd) -> Result<()> {
     fs::syncfs(fd)
 }
 
-/// Writes all of the buffers or, whatever happens, nothing.
 pub(super) fn write_atomically(fd: &OwnedFd, buffers: &[IoSlice<'_>], offset: u64) -> Result<usize> {
     rustix::io::pwritev2(fd, buffers, offset, ReadWriteFlags::from_bits_retain(RWF_ATOMIC))
 }

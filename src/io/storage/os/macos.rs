@@ -25,7 +25,6 @@ const REMOTE: [(&str, &str); 6] = [
     ("osxfuse", "FUSE"),
 ];
 
-/// Returns the permissions of a file that is created.
 pub(super) fn mode(bits: u32) -> Mode {
     Mode::from_raw_mode(bits as u16)
 }

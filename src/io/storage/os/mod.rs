@@ -113,7 +113,6 @@ fn sync_file_system(name: &Path, folder: &Path) -> io::Result<()> {
     Ok(retry_on_intr(|| system::sync_file_system_of(&fd))?)
 }
 
-/// Returns what is equal for two paths to one file.
 fn identity(stat: &Stat) -> (u64, u64) {
     // Two nodes of one device have different inodes; the device's own number names it.
     let (device, number) = (system::device_number(stat.st_dev), system::device_number(stat.st_rdev));

@@ -1,16 +1,12 @@
 //! The ring as its owner sees it: operations go in, outcomes come out.
 //!
-//! An operation is one entry of the submission queue, in the form that costs the kernel least, and stays here from the moment its
-//! submission can be seen by the kernel until the completion has come back. That names the operation's key and the number of the
-//! submission: one that comes late or twice is noticed instead of ending another operation.
-//!
-//! The owner must never sleep anywhere else, or completions would wait for it. So the ring has a read of an event counter posted, the
-//! [`WakeEvent`], to which a thread writes that has work for the owner and finds it asleep.
+//! An operation is one entry of the submission queue, in the form that costs the kernel least, and stays here until its completion has come
+//! back. That names the operation's key and the number of the submission: one that comes late or twice is noticed instead of ending
+//! another operation. The owner must never sleep anywhere else, or completions would wait for it: so a read of an event counter is posted,
+//! the [`WakeEvent`]. How a ring [ends](end), in time or because its calls are refused, is a part of its own.
 //!
 //! Invariants: one thread owns a ring (it is neither `Send` nor `Sync`); never more is in flight than the completion queue holds; each
 //! operation in flight and the wake event have one submission each, so the submission queue never overflows either.
-//!
-//! A ring may come to be of no use: the system refuses its calls. How it [ends](end) then, and in any case, is a part of its own.
 
 pub(super) mod end;
 
@@ -59,31 +55,25 @@ const WAKE_EVENT: u64 = u64::MAX;
 /// How long calls may fail in a row before the ring is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How long to wait.
 #[derive(Copy, Clone, Debug)]
 pub(super) enum RingWait {
-    /// Until anything has completed.
     One,
     /// Until this many have completed, or a moment has passed.
     Several(usize, Duration),
-    /// Not at all.
     No,
 }
 
-/// Which forms of a transfer the ring takes.
 #[derive(Copy, Clone, Debug)]
 struct Forms {
     fixed_buffers: bool,
     vectored_fixed: bool,
 }
 
-/// How a submission names a file.
 type FileName = (Fd, squeue::Flags);
 
 /// The files that are registered with a ring, which saves the kernel a lookup for each submission.
 struct RegisteredFiles {
     places: FxHashMap<FileId, u32>,
-    /// Places in the ring's table that no file has.
     free: Vec<u32>,
 }
 
@@ -146,7 +136,6 @@ impl WakeEvent {
     }
 }
 
-/// A ring with what is in flight in it.
 pub(super) struct Ring<'r, L: Lease> {
     submitter: Submitter<'r>,
     submissions: SubmissionQueue<'r>,
@@ -214,7 +203,6 @@ impl<'r, L: Lease> Ring<'r, L> {
         self.flying.len()
     }
 
-    /// Returns how many more requests it takes.
     pub(super) fn room(&self) -> usize {
         self.iovecs.len() - self.flying.len()
     }
@@ -247,7 +235,6 @@ impl<'r, L: Lease> Ring<'r, L> {
         }
     }
 
-    /// Posts the wake event's read.
     fn post_wake_event(&mut self) {
         let WakeEvent { counter, count, .. } = &*self.wake_event;
         let read = opcode::Read::new(Fd(counter.as_raw_fd()), count.as_ptr().cast(), 8);
@@ -374,7 +361,6 @@ impl<'r, L: Lease> Ring<'r, L> {
         &mut self.elsewhere
     }
 
-    /// Finishes the leases of the requests that are over.
     pub(super) fn finish(&mut self) {
         if self.done.is_empty() {
             return;
@@ -459,7 +445,6 @@ fn completion_id(key: usize, number: u32) -> u64 {
     u64::from(number) << 32 | key as u64
 }
 
-/// Returns the key of the operation whose submission has completed.
 fn find<L: Lease>(flying: &Slab<Operation<L>>, id: u64) -> usize {
     let (key, number) = (id as u32 as usize, (id >> 32) as u32);
     let is_last = |it: &Operation<L>| it.submission == number || seeded!("stale_completion_accepted");
