@@ -14,7 +14,7 @@
 //!
 //! Lock order: a partition of the table, then state words; a shard of the replacement, then state words; never both.
 
-use std::{fmt, mem, ops::Deref};
+use std::{mem, ops::Deref};
 
 use smallvec::SmallVec;
 
@@ -64,19 +64,7 @@ impl Residency {
         let parts = self.table.memory() + self.replacement.memory() + self.read_ahead_quota.memory();
         self.frames.overhead() + parts
     }
-}
 
-/// Gives access to all that its frames can do, so that callers name one thing.
-impl Deref for Residency {
-    type Target = FramesHandle;
-
-    #[inline]
-    fn deref(&self) -> &FramesHandle {
-        &self.frames
-    }
-}
-
-impl Residency {
     /// Takes this very frame from its page, if it is idle and clean, whatever its usage count. A free one is for the next that takes one.
     pub(crate) fn claim(&self, no: FrameNo) -> Option<ClaimedFrame<'_>> {
         self.try_claim(no, State::claim).then(|| self.claimed(no))
@@ -107,6 +95,16 @@ impl Residency {
         for frames in clusters() {
             self.table.lock(page(&frames[0])).remove(frames.iter().map(|no| (page(no), *no)));
         }
+    }
+}
+
+/// Gives access to all that its frames can do, so that callers name one thing.
+impl Deref for Residency {
+    type Target = FramesHandle;
+
+    #[inline]
+    fn deref(&self) -> &FramesHandle {
+        &self.frames
     }
 }
 
@@ -143,12 +141,6 @@ impl Drop for ClaimedFrame<'_> {
         if self.pool.frame_waiters.any() {
             self.pool.frame_waiters.wake_one();
         }
-    }
-}
-
-impl fmt::Debug for ClaimedFrame<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "claimed frame {}", self.frame.0)
     }
 }
 

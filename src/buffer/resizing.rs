@@ -2,8 +2,8 @@
 //!
 //! Frames come and go at the end of their numbers. A frame that is not in service is *retired*: it holds no page, no queue of the
 //! replacement has it, and it stays CLAIMED by the thread that retired it, so no thread gets it whatever list still names it. (A
-//! frame that never served was not even touched, and no list has its number.) Below the end of a pool that shrinks there are
-//! frames that are *to go*: they still have their pages, which are found, used and written as before, but they get no new ones.
+//! frame that never served was not even touched.) Below the end of a pool that shrinks there are frames that are *to go*: they still
+//! have their pages, which are found, used and written as before, but they get no new ones.
 //!
 //! ```text
 //!                 frames that serve            frames to go          retired
@@ -12,9 +12,7 @@
 //!
 //! Invariants: 1. a frame with a page, a pin or an I/O is below the [`extent`](super::frame::size::Size::extent), which is raised before
 //! the first frame behind it is handed out, and lowered when the last one is retired; 2. the memory of a frame that is not retired
-//! is there, and registered.
-//!
-//! One thread at a time changes the size. Lock order: as in [`residency`](super::residency).
+//! is there, and registered. One thread at a time changes the size. Lock order: as in [`residency`](super::residency).
 
 use crate::{
     buffer::{

@@ -185,7 +185,7 @@ impl Overwrite {
     /// Waits for room for a change, where the page is not dirty.
     fn poll_room(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
         let frames = &self.shared.pool.frames;
-        if !frames.is_short_of_room() {
+        if !frames.dirty_counts.is_short() {
             return Poll::Ready(Ok(()));
         }
         frames.keep().poll_room(self.page.file, &mut self.room, drive, waker)

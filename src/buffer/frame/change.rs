@@ -10,7 +10,7 @@ use std::task::{Poll, Waker};
 
 use crate::{
     buffer::frame::{
-        dirty_counts::RoomWait, frame_waiters::WakerPlace, frames::Frames, pin::Pin, state::State,
+        dirty_counts::RoomWait, frame_waiters::WakerPlace, frames::Frames, pin::Pin,
         unlogged::UnloggedChanges,
     },
     error::Result,
@@ -87,26 +87,13 @@ impl Frames {
         }
         polled
     }
-
-    #[inline]
-    pub(crate) fn is_short_of_room(&self) -> bool {
-        self.dirty_counts.is_short()
-    }
-}
-
-impl State {
-    /// Returns whether the step from `before` to this makes a page dirty that was neither dirty nor being written.
-    #[inline]
-    pub(super) fn is_newly_dirty(self, before: Self) -> bool {
-        self.is_dirty() && !before.is_dirty() && !before.is_writing()
-    }
 }
 
 impl Pin {
     /// Returns whether a change of the page may have to wait for room.
     #[inline]
     pub(crate) fn wants_room(&self) -> bool {
-        self.frames().is_short_of_room() && !self.frame().state.load().is_dirty()
+        self.frames().dirty_counts.is_short() && !self.frame().state.load().is_dirty()
     }
 
     #[inline]

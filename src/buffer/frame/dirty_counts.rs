@@ -150,7 +150,7 @@ impl DirtyCounts {
     }
 
     #[inline]
-    pub(super) fn is_short(&self) -> bool {
+    pub(crate) fn is_short(&self) -> bool {
         self.is_short.load(Relaxed)
     }
 

@@ -226,7 +226,7 @@ impl Pin {
     #[inline]
     fn release_changed(&self, release: impl Fn(State) -> State) {
         let Ok((before, state)) = self.frame().state.try_change(|s| Some(release(s))) else { return };
-        if state.is_newly_dirty(before) {
+        if state.is_dirty() && !before.is_dirty() && !before.is_writing() {
             self.frames().note_dirtied(self.frame().page().file);
         }
         if state.has_latch_waiters() && !seeded!("latch_not_handed_on") {

@@ -1,19 +1,11 @@
-//! Frames: a page's bytes, and all that a pin or a latch on them needs. The [residency](super::residency) decides which page is
-//! in which frame.
+//! Frames: a page's bytes, and all that a pin or a latch on them needs. The [residency](super::residency) decides which page is in
+//! which frame.
 //!
-//! * [`frames`]: all frames of a pool as one object; [`size`]: how many there are;
-//! * [`state`]: one atomic word for everything that may happen to a frame, changed by pure transitions;
-//! * [`header`]: the page, and the log positions of its changes; [`page_lsn`]: the one that a page keeps in its bytes;
-//! * [`pin`]: the right to a frame, and to several;
-//! * [`slots`], [`bias`]: pins and share latches that are held outside the state word, since many threads read the page;
-//! * [`latch`], [`waiters`]: the right to read or change the bytes, and the line of threads and tasks that wait for it or for an I/O;
-//! * [`shadow`]: where the bytes are while the device reads them, and memory for changes made meanwhile; [`copy_room`]: memory
-//!   for what a codec seals for the device;
-//! * [`change`]: the room for a change, and what is noted of it; [`older_changes`], [`unlogged`]: what is kept of that for the log's sake;
-//! * [`frame_waiters`], [`admission`]: the lines of those that wait for any frame, and for many; [`clean_list`]: frames set aside
-//!   for them; [`ticker`]: the thread that looks after tasks in all lines;
-//! * [`dirty_counts`]: how many dirty pages each file has, and how many it may have;
-//! * [`file_paths`]: how errors name the files of pages.
+//! [`frames`] is all of it as one object. Each frame has a [`state`] word, changed by pure transitions, and a [`header`]. A [`pin`] is
+//! the right to a frame, in its word or in a [slot](slots) of a thread ([`bias`]); a [`latch`] is the right to its bytes, for which
+//! [`waiters`] stand in line. [`shadow`] says where the bytes are while the device reads them. A [`change`] needs room
+//! ([`dirty_counts`]), and leaves [notes](older_changes) for the log. Callers that need frames stand in [`frame_waiters`], those that
+//! need many in [`admission`]; [`clean_list`] has frames set aside for them, and the [`ticker`] looks after tasks in all lines.
 //!
 //! PostgreSQL's counterpart: `buf_internals.h`.
 

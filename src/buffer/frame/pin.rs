@@ -148,6 +148,7 @@ impl Pin {
         unsafe { self.frames().arrays.get_unchecked(self.frame_no()) }
     }
 
+    /// Returns the address of the page's bytes. Reading or writing them takes a latch, or the read that puts them there.
     #[inline]
     pub(crate) fn address(&self) -> NonNull<u8> {
         if self.frame().state.load().is_shadowed() {
@@ -164,13 +165,13 @@ impl Pin {
     }
 
     #[inline]
-    fn address_in_frame(&self) -> NonNull<u8> {
+    pub(super) fn address_in_frame(&self) -> NonNull<u8> {
         let (frames, no) = (self.frames(), self.frame_no());
         // SAFETY: a pin is made of a frame of its pool, whose arena has room for all frames.
         unsafe { frames.arena().base().add(frames.offset_of(no)) }
     }
 
-    /// Returns where the page's bytes are. Reading or writing them takes a latch, or the read that puts them there.
+    /// Returns the page's bytes, as [`address`](Self::address) does.
     #[inline]
     pub(crate) fn bytes(&self) -> NonNull<[u8]> {
         NonNull::slice_from_raw_parts(self.address(), self.frames().page_size().bytes())
@@ -251,20 +252,7 @@ impl Pin {
         }
         true
     }
-}
 
-impl Drop for Pin {
-    #[inline]
-    fn drop(&mut self) {
-        if self.slot().is_some() {
-            // A copy of it frees the slot; the copy is dropped if the state word holds the pin.
-            return Self { ..*self }.let_go_of_slot();
-        }
-        self.drop_in_word();
-    }
-}
-
-impl Pin {
     /// Takes the pin off the state word, which holds it.
     #[inline(never)] // So that a slot is let go of without the stack and the registers that only this needs.
     fn drop_in_word(&self) {
@@ -276,6 +264,17 @@ impl Pin {
         {
             frames.hand_on(self.frame_no(), &mut Wakers::new());
         }
+    }
+}
+
+impl Drop for Pin {
+    #[inline]
+    fn drop(&mut self) {
+        if self.slot().is_some() {
+            // A copy of it frees the slot; the copy is dropped if the state word holds the pin.
+            return Self { ..*self }.let_go_of_slot();
+        }
+        self.drop_in_word();
     }
 }
 

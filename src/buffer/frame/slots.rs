@@ -1,17 +1,16 @@
 //! Reader slots: where a thread notes that it holds a page, by a store to a line of its own.
 //!
 //! Each thread with an [index](crate::observe::thread_index) has a line of [`SLOTS`] slots, for the pages of all pools. A slot is
-//! free, or names a frame of a pool on which it is a pin, perhaps with a share latch. [`bias`](super::bias) says what that counts
-//! for; here is the memory, and what each step does to one slot.
+//! free, or names a frame of a pool on which it is a pin, perhaps with a share latch: [`bias`](super::bias) says what that counts for.
 //!
 //! * Only the thread whose line it is **takes** a slot. The value that holds the page may be in another thread, and outlive the
 //!   thread: it is freed from there.
-//! * Beside what a slot holds is its **mark**: that another thread is about to count its pin and latch in the frame's state word,
-//!   or has done so. A slot that is marked is not taken.
+//! * Beside it is its **mark**: another thread is about to count its pin and latch in the frame's state word, or has done so. A slot
+//!   that is marked is not taken.
 //! * Slots are never freed memory: their thread looks at the mark after it has let go of the page, when the pool may be gone.
 //!
-//! Threads without an index, and those whose line is full, use the state word; so do all threads where the system has no
-//! [asymmetric fence](crate::sync::asymmetric).
+//! Threads without an index, those whose line is full, and all threads where the system has no [asymmetric
+//! fence](crate::sync::asymmetric) use the state word.
 
 use crate::{
     id::FrameNo,

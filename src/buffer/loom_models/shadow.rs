@@ -33,8 +33,8 @@ impl Subject {
         let pin = &self.pin;
         pin.latch(Latch::Exclusive);
         pin.make_own();
-        assert_eq!(witness::read(self.pool.address_of(pin.frame_no())), self.page.read());
-        witness::written(self.pool.address_of(pin.frame_no()), to);
+        assert_eq!(witness::read(pin.address()), self.page.read());
+        witness::written(pin.address(), to);
         self.page.write(to);
         pin.leave_shadow();
         pin.unlatch_exclusive(true);
@@ -59,7 +59,7 @@ impl Subject {
     /// Reads twice under a share latch, and checks that both reads agree.
     fn look(&self) {
         self.pin.latch(Latch::Shared);
-        let (version, address) = (self.page.read(), self.pool.address_of(self.pin.frame_no()));
+        let (version, address) = (self.page.read(), self.pin.address());
         for _ in 0..2 {
             assert_eq!(witness::read(address), version);
         }

@@ -17,7 +17,7 @@ mod read;
 mod verification;
 mod write;
 
-use std::{fmt, path::Path, sync::Arc};
+use std::fmt;
 
 use bytes::Bytes;
 
@@ -128,8 +128,7 @@ impl PinnedPage {
     /// # Errors
     /// [`Error::TooManyPins`] where the page has a million pins already.
     pub fn try_clone(&self) -> Result<Self> {
-        let pin =
-            self.pin.again().ok_or_else(|| Error::TooManyPins { page: self.id(), path: self.path() })?;
+        let pin = self.pin.again().ok_or_else(|| self.pin.frames().too_many_pins(self.id()))?;
         Ok(Self { pin })
     }
 
@@ -255,17 +254,14 @@ impl PinnedPage {
         Ok((has_room && self.pin.try_latch(latch)).then_some(self.pin))
     }
 
-    fn path(&self) -> Option<Arc<Path>> {
-        self.pin.frames().file_paths.of(self.id().file)
-    }
-
     pub(crate) fn check_writable(&self) -> Result<()> {
-        self.pin.frames().process.check()?;
+        let frames = self.pin.frames();
+        frames.process.check()?;
         if self.pin.frame().state.load().is_read_only() {
-            Err(Error::ReadOnly { file: self.id().file, path: self.path() })
-        } else {
-            Ok(())
+            let file = self.id().file;
+            return Err(Error::ReadOnly { file, path: frames.file_paths.of(file) });
         }
+        Ok(())
     }
 }
 

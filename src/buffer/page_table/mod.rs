@@ -5,19 +5,17 @@
 //! key chooses the bucket, and the place in it. A cluster is nearly always at that place, so the processor loads key and frame
 //! number side by side, before it knows that the key is the right one.
 //!
-//! * **Readers take no lock.** A lookup returns a [`Translation`] that was true a moment ago: its frame is pinned, and then it
-//!   must [still hold](Translation::still_holds). Finding none is *probably* a miss; an entry that no thread changes is always
-//!   found.
+//! * **Readers take no lock.** A lookup returns a [`Translation`] that was true a moment ago: its frame is pinned, and then it must
+//!   [still hold](Translation::still_holds). To find none is *probably* a miss; an entry that no thread changes is always found.
 //! * **Writers hold the lock of the page's [partition]** (level 4 of the lock order). What they find, and do not find, is true.
 //!   The miss path ends in such a look, so a page never gets two frames.
-//! * **A cluster stays in its place** until the last of its pages goes, or its partition grows. A removal leaves no trace: how
-//!   many buckets a lookup visits depends on what is in the table now, not on its history.
+//! * **A cluster stays in its place** until the last of its pages goes, or its partition grows. A removal leaves no trace.
 //!
 //! A partition begins with as many buckets as a pool needs whose pages lie side by side. It doubles when more than half of its
-//! places are taken, up to a place and a third for each frame. So a pool of scattered pages, each alone in its cluster, has room
-//! too, and takes memory for it (some 100 to 200 bytes a frame) only then. It never shrinks. Buckets of one number in all
-//! partitions are neighbours, so what is in use is the front of the array. That a partition overflows at its largest is beyond
-//! eighteen standard deviations of the hash, which is seeded per table; it is reported as [`Full`](partition::Full) all the same.
+//! places are taken, up to a place and a third for each frame: for scattered pages, each alone in its cluster (some 100 to 200 bytes
+//! a frame). It never shrinks. Buckets of one number in all partitions are neighbours, so what is in use is the front of the array.
+//! That a partition overflows at its largest is beyond eighteen standard deviations of the hash, which is seeded per table; it is
+//! reported as [`Full`](partition::Full) all the same.
 
 #![allow(unsafe_code)]
 

@@ -88,8 +88,9 @@ impl Residency {
         if is_first && self.are_spoken_for() && !seeded!("batch_goes_before_the_line") {
             return;
         }
+        let is_free = |no| self.frame(no).state.try_update(State::claim).is_ok();
         while taken.len() < wanted
-            && let Some(no) = self.take_free().or_else(|| self.take_set_aside())
+            && let Some(no) = self.replacement.take_free(is_free).or_else(|| self.take_set_aside())
         {
             taken.push(no);
         }
@@ -122,10 +123,6 @@ impl Residency {
         self.evict_each(&taken);
         claimed.extend(&taken);
         taken.len()
-    }
-
-    fn take_free(&self) -> Option<FrameNo> {
-        self.replacement.take_free(|no| self.frame(no).state.try_update(State::claim).is_ok())
     }
 
     fn take_set_aside(&self) -> Option<FrameNo> {
@@ -203,9 +200,7 @@ impl Residency {
             && !seeded!("refused_victims_met_again")
             && counts.refuses(self.frame(no).page().file)
     }
-}
 
-impl Residency {
     /// Returns how many frames have no page, and no thread that is about to give them one.
     pub(crate) fn free_frames(&self) -> usize {
         self.replacement.free()

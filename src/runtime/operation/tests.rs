@@ -91,7 +91,7 @@ fn change(pin: &Pin, to: u8) {
     // SAFETY: the exclusive latch is held, and the bytes are own.
     #[allow(unsafe_code)]
     unsafe {
-        pin.frames().address_of(pin.frame_no()).as_ptr().write_bytes(to, PAGE);
+        pin.address().as_ptr().write_bytes(to, PAGE);
     }
     pin.unlatch_exclusive(true);
 }
@@ -101,7 +101,7 @@ fn bytes(pin: &Pin) -> Vec<u8> {
     // SAFETY: the share latch is held.
     #[allow(unsafe_code)]
     let bytes =
-        unsafe { slice::from_raw_parts(pin.frames().address_of(pin.frame_no()).as_ptr(), PAGE) }.to_vec();
+        unsafe { pin.bytes().as_ref() }.to_vec();
     pin.unlatch_shared();
     bytes
 }

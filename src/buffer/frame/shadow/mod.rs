@@ -35,21 +35,6 @@ use crate::{
 };
 
 impl Frames {
-    /// Returns the address of the frame's bytes. Reading or writing them takes a latch.
-    #[inline]
-    pub(crate) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
-        if self.state_of(no).load().is_shadowed() {
-            self.address_of_shadow(no)
-        } else {
-            self.address_in_arena(no)
-        }
-    }
-
-    #[inline]
-    fn address_in_arena(&self, no: FrameNo) -> NonNull<u8> {
-        self.arena().at(self.offset_of(no))
-    }
-
     /// Returns the address of the frame's shadow page. A function of its own, not inlined, since a page is hardly ever there.
     #[cold]
     pub(super) fn address_of_shadow(&self, no: FrameNo) -> NonNull<u8> {
@@ -115,7 +100,7 @@ impl Pin {
                 continue;
             }
             // SAFETY: by the exclusive latch no thread changes the bytes; the shadow page came to this frame just now.
-            unsafe { frames.copy_page(frames.address_in_arena(no), frames.address_of_shadow(no)) };
+            unsafe { frames.copy_page(self.address_in_frame(), frames.address_of_shadow(no)) };
             if self.frame().state.try_update(State::move_to_shadow).is_ok() {
                 frames.counters.add(Counter::ShadowPages, 1);
             } else {
@@ -152,9 +137,9 @@ impl Pin {
     /// # Safety
     /// No thread changes the bytes, which are on the shadow page, and no other uses what is in the frame.
     unsafe fn copy_back(&self) {
-        let (frames, no) = (self.frames(), self.frame_no());
+        let frames = self.frames();
         // SAFETY: the caller's promise.
-        unsafe { frames.copy_page(frames.address_of_shadow(no), frames.address_in_arena(no)) };
+        unsafe { frames.copy_page(frames.address_of_shadow(self.frame_no()), self.address_in_frame()) };
     }
 
     /// Begins the write of a page, which the device finds in the frame, if the page is dirty and not being written. Returns
@@ -199,7 +184,7 @@ impl Pin {
         let frames = self.frames();
         // SAFETY: a latch is held, so no thread changes the frame's bytes; the run is borrowed mutably and no other has its
         // pages.
-        unsafe { frames.copy_page(frames.address_of(self.frame_no()), frames.copy_address(run, index)) };
+        unsafe { frames.copy_page(self.address(), frames.copy_address(run, index)) };
     }
 }
 
@@ -230,7 +215,7 @@ mod tests {
         assert!(pin.try_latch(Latch::Exclusive));
         pin.make_own();
         // SAFETY: the exclusive latch is held, and the bytes are own.
-        unsafe { pin.frames().address_of(pin.frame_no()).write(to) };
+        unsafe { pin.address().write(to) };
     }
 
     fn end_change(pin: &Pin) {
@@ -246,13 +231,13 @@ mod tests {
     /// Returns the first byte of the page, wherever it is.
     fn byte(pin: &Pin) -> u8 {
         // SAFETY: no thread writes meanwhile.
-        unsafe { pin.frames().address_of(pin.frame_no()).read() }
+        unsafe { pin.address().read() }
     }
 
     /// Returns the first byte of what is in the frame.
     fn byte_in_frame(pin: &Pin) -> u8 {
         // SAFETY: no thread writes meanwhile.
-        unsafe { pin.frames().address_in_arena(pin.frame_no()).read() }
+        unsafe { pin.address_in_frame().read() }
     }
 
     fn is_shadowed(pin: &Pin) -> bool {
@@ -353,13 +338,13 @@ mod tests {
         let pool = pool_of(1);
         let pin = read_and_leave_on_shadow(&pool, 2);
         assert!(pin.try_latch(Latch::Shared));
-        let address = pool.address_of(pin.frame_no());
+        let address = pin.address();
         let write = lend(&pin);
         assert_eq!((is_shadowed(&pin), byte(&pin), byte_in_frame(&pin)), (true, 2, 2));
         pin.unlatch_shared();
         change(&pin, 3);
         assert_eq!((is_shadowed(&pin), byte(&pin), byte_in_frame(&pin)), (true, 3, 2));
-        assert_eq!(pool.address_of(pin.frame_no()), address, "no shadow page but that");
+        assert_eq!(pin.address(), address, "no shadow page but that");
         assert_eq!(pool.shadow_pages.owners(), [pin.frame_no()]);
         write.end_write(true);
         assert_eq!(byte(&pin), 3);

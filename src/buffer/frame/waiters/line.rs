@@ -282,8 +282,15 @@ impl Shard {
     ) {
         let mut watched = mem::take(&mut self.watched);
         watched.retain(|&no| {
-            if at_once || !mem::take(&mut self.line(no).has_moved) {
-                self.call_others(no, frame_of(no), at_once, wakers);
+            let line = self.line(no);
+            if at_once || !mem::take(&mut line.has_moved) {
+                let most = if at_once { usize::MAX } else { line.called().clamp(1, BATCH) };
+                for _ in 0..most {
+                    self.take_back(no, frame_of(no));
+                    if self.pass_on(no, frame_of(no), wakers) == Passed::Nowhere {
+                        break;
+                    }
+                }
             }
             let line = self.line(no);
             let is_held = line.first(Lane::Holding).is_some();
@@ -293,16 +300,6 @@ impl Shard {
             is_watched
         });
         self.watched = watched;
-    }
-
-    fn call_others(&mut self, no: FrameNo, frame: Frame<'_>, all: bool, wakers: &mut Wakers) {
-        let most = if all { usize::MAX } else { self.line(no).called().clamp(1, BATCH) };
-        for _ in 0..most {
-            self.take_back(no, frame);
-            if self.pass_on(no, frame, wakers) == Passed::Nowhere {
-                break;
-            }
-        }
     }
 
     /// Takes the latch back from tasks that it was handed to and that have not come.
@@ -367,10 +364,9 @@ impl Shard {
     }
 
     fn link(&mut self, key: usize) {
-        let entry = &self.entries[key];
-        if let Some(lane) = entry.lane() {
-            let line = self.lines.entry(entry.frame).or_default();
-            line.lanes[lane as usize].push_back(key, &self.entries);
+        let Waiter { frame, .. } = self.entries[key];
+        if let Some(lane) = self.entries[key].lane() {
+            self.lines.entry(frame).or_default().lanes[lane as usize].push_back(key, &self.entries);
         }
     }
 
