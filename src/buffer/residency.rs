@@ -35,7 +35,6 @@ use crate::{
     sync::waking::Wakers,
 };
 
-/// The most claims that are taken together.
 pub(crate) const CLAIMS_MAX: usize = 32;
 
 pub(crate) struct Residency {
@@ -207,7 +206,6 @@ impl Drop for ClaimedFrames<'_> {
 pub(crate) enum NotMapped {
     /// It has got one meanwhile, now pinned, which does not count as a use.
     Met(Pin),
-    /// It has one that cannot be pinned once more.
     TooManyPins,
     /// It has one that is seized: what becomes of the page is not known yet. A caller that asks learns it from the file.
     Seized,

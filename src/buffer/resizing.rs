@@ -62,7 +62,6 @@ impl Residency {
 }
 
 impl<'a> Retirement<'a> {
-    /// Begins to retire the frames from this number on.
     pub(crate) fn begin(pool: &'a Residency, frames: u32) -> Self {
         pool.keep_to(frames);
         let left = (frames..pool.size.extent()).rev().map(FrameNo).collect();

@@ -65,7 +65,6 @@ struct QueuedCall {
     need: usize,
     /// Taken when it is woken.
     waker: Option<StoredWaker>,
-    /// When it last looked.
     seen: Instant,
 }
 

@@ -55,21 +55,6 @@ impl Wake for Alarm {
     }
 }
 
-impl Alarm {
-    /// Sleeps until the deadline, the end of the pool, or, if the sleeper `heeds_calls`, a call.
-    fn sleep(&self, heeds_calls: bool, deadline: Option<Instant>, end: &PoolEnd) {
-        let mut is_called = self.is_called.lock();
-        let is_over = |is_called: bool| end.has_begun() || heeds_calls && is_called;
-        while !is_over(*is_called) && deadline.is_none_or(|deadline| time::now() < deadline) {
-            is_called = match deadline {
-                Some(deadline) => self.called.wait_until(is_called, deadline),
-                None => self.called.wait(is_called),
-            };
-        }
-        *is_called &= !heeds_calls;
-    }
-}
-
 impl CleanList {
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
@@ -177,22 +162,40 @@ impl CleanList {
 
     /// Sleeps until frames are wanted. Returns false once the pool ends.
     pub(crate) fn sleep(&self, end: &PoolEnd) -> bool {
-        self.asleep.store(true, Ordering::SeqCst);
-        self.alarm.sleep(true, None, end);
-        self.asleep.store(false, Ordering::Relaxed);
-        !end.has_begun()
+        self.sleep_while(None, true, true, end)
     }
 
     /// Sleeps until it is woken or `deadline` has come; if it `is_short`, also until frames are wanted.
     pub(crate) fn sleep_until(&self, deadline: Instant, is_short: bool, end: &PoolEnd) {
-        self.asleep.store(is_short, Ordering::SeqCst);
-        self.alarm.sleep(true, Some(deadline), end);
-        self.asleep.store(false, Ordering::Relaxed);
+        self.sleep_while(Some(deadline), is_short, true, end);
     }
 
     /// Sleeps until `deadline`, however much is wanted. Returns false once the pool ends.
     pub(crate) fn rest_until(&self, deadline: Instant, end: &PoolEnd) -> bool {
-        self.alarm.sleep(false, Some(deadline), end);
+        self.sleep_while(Some(deadline), false, false, end)
+    }
+
+    fn sleep_while(
+        &self,
+        deadline: Option<Instant>,
+        is_short: bool,
+        heeds_calls: bool,
+        end: &PoolEnd,
+    ) -> bool {
+        self.asleep.store(is_short, Ordering::SeqCst);
+        let Alarm { is_called, called } = &*self.alarm;
+        let mut is_called = is_called.lock();
+        while !end.has_begun()
+            && !(heeds_calls && *is_called)
+            && deadline.is_none_or(|deadline| time::now() < deadline)
+        {
+            is_called = match deadline {
+                Some(deadline) => called.wait_until(is_called, deadline),
+                None => called.wait(is_called),
+            };
+        }
+        *is_called &= !heeds_calls;
+        self.asleep.store(false, Ordering::Relaxed);
         !end.has_begun()
     }
 

@@ -39,7 +39,6 @@ pub(crate) trait MakesRoom: Send + Sync {
     fn poll_room(&self, file: FileId, wait: &mut RoomWait, waker: &Waker) -> Poll<Result<()>>;
 }
 
-/// One caller's wait for room.
 #[derive(Default)]
 pub(crate) struct RoomWait {
     /// Pages that are being written on its behalf.

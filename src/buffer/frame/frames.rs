@@ -48,7 +48,6 @@ pub(crate) struct Frames {
     pub(crate) slots: ReaderSlots,
     /// Waiters for a latch of one frame, or for the end of its I/O.
     pub(crate) waiters: Waiters,
-    /// Waiters for any frame.
     pub(crate) frame_waiters: FrameWaiters,
     /// Callers whose file has its [share](super::dirty_counts) of the frames.
     pub(crate) held_back: FrameWaiters,

@@ -14,7 +14,6 @@ use crate::{
     sync::atomic::{AtomicU64, Ordering, fence},
 };
 
-/// What the pool knows of one frame.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) state: &'a AtomicState,

@@ -29,7 +29,6 @@ const SLOTS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 8 };
 /// no slot has the number 0. The model checkers' threads share one line.
 const LINES: usize = if cfg!(any(loom, shuttle)) { 2 } else { THREADS };
 
-/// The slots of all threads, line by line.
 #[repr(align(128))] // A line of slots; and processors load lines of 64 bytes in pairs.
 struct AllSlots([ReaderSlot; SLOTS * LINES]);
 

@@ -105,7 +105,6 @@ impl Arena {
         (self.present() << self.chunk_bits).min(self.len)
     }
 
-    /// Returns address and length of a chunk.
     pub(crate) fn chunk(&self, number: usize) -> (NonNull<u8>, usize) {
         let start = number << self.chunk_bits;
         (self.at(start), (self.len - start).min(1 << self.chunk_bits))

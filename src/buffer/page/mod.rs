@@ -183,8 +183,7 @@ impl PinnedPage {
     /// Latches the page for changing if that needs no wait: `None` where it would. Example: [`PinnedPage`].
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`]; [errors of
-    /// changes](crate::PinnedPage#errors-of-changes).
+    /// Those of [`write`](Self::write).
     pub fn try_write(&self) -> Result<Option<PageWrite<'_>>> {
         self.check_writable()?;
         let is_latched = self.pin.has_room()? && self.pin.try_latch(Latch::Exclusive);
@@ -195,8 +194,7 @@ impl PinnedPage {
     /// [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks). Example: [`PinnedPage`].
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`]; [errors of
-    /// changes](crate::PinnedPage#errors-of-changes).
+    /// Those of [`write`](Self::write).
     pub async fn write_async(&self) -> Result<PageWrite<'_>> {
         self.check_writable()?;
         Latching::through(&self.pin, Latch::Exclusive).await.map(PageWrite::of_latched)
@@ -214,8 +212,7 @@ impl PinnedPage {
     /// Example: [`PinnedPage`].
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`]; [errors of
-    /// changes](crate::PinnedPage#errors-of-changes).
+    /// Those of [`write`](Self::write).
     pub fn into_write(self) -> Result<OwnedPageWrite> {
         self.latch_for_change()?;
         Ok(OwnedPageWrite::of_latched(self.pin))

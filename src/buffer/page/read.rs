@@ -108,9 +108,7 @@ impl OwnedPageRead {
         self.pin.frame().page()
     }
 
-    /// Returns where the last record of the page ends: one that was [stated](crate::PageWrite::set_lsn) since the page was read
-    /// from disk, or, in a pool that knows [where pages keep it](crate::PageLsn), the one in its bytes.
-    /// Example: [`PageLsn`](crate::PageLsn).
+    /// Returns where the last record of the page ends, as [`PageRead::lsn`] does. Example: [`PageLsn`](crate::PageLsn).
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()

@@ -36,7 +36,9 @@ impl<'a> Verification<'a> {
         // SAFETY: 1. the bytes are this frame's, and are initialised; 2. the frame is READING by this very value, so no guard and no
         // lease on it exists, and no thread can claim it.
         let outcome = self.reading.as_ref().map_or(Ok(()), |pin| open(unsafe { pin.bytes().as_mut() }));
-        self.end(&outcome);
+        if let Some(reading) = self.reading.take() {
+            self.pool.end_read(reading, &outcome, true);
+        }
         outcome
     }
 
@@ -53,20 +55,15 @@ impl<'a> Verification<'a> {
         unsafe { reading.bytes().as_mut() }.fill(0);
         self.pool.end_read_latched(reading);
     }
-
-    fn end(&mut self, outcome: &Result<()>) {
-        if let Some(reading) = self.reading.take() {
-            self.pool.end_read(reading, outcome, true);
-        }
-    }
 }
 
 impl Drop for Verification<'_> {
     fn drop(&mut self) {
-        if let Some(reading) = &self.reading {
+        if let Some(reading) = self.reading.take() {
             let page = reading.frame().page();
             let path = reading.frames().file_paths.of(page.file);
-            self.end(&Err(Error::Panicked { callback: Callback::CodecOpen, page: Some(page), path }));
+            let error = Error::Panicked { callback: Callback::CodecOpen, page: Some(page), path };
+            self.pool.end_read(reading, &Err(error), true);
         }
     }
 }

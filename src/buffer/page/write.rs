@@ -299,8 +299,7 @@ impl OwnedPageWrite {
         self.change.set_image_lsn(pin, record.into());
     }
 
-    /// Returns where the last record of the page ends: one that was stated since the page was read from disk, or, in a pool that
-    /// knows [where pages keep it](crate::PageLsn), the one in its bytes. Example: [`OwnedPageWrite`].
+    /// Returns where the last record of the page ends, as [`PageWrite::lsn`] does. Example: [`OwnedPageWrite`].
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin().frame().page_lsn()

@@ -76,7 +76,6 @@ struct Sought {
     /// The cluster's. Never zero, which stands for an empty place.
     key: u64,
     hash: u64,
-    /// The page's place in its cluster.
     block: usize,
 }
 
@@ -99,7 +98,6 @@ impl Sought {
 }
 
 impl PageTable {
-    /// Makes a table for a pool of `frames`, of `most` in the end.
     pub(crate) fn new(frames: usize, most: usize) -> PoolResult<Self> {
         let partitions = most.div_ceil(PARTITION).next_power_of_two();
         let buckets_for = |places: usize| places.div_ceil(partitions * PLACES).next_power_of_two();
@@ -342,7 +340,6 @@ struct Bucket {
     clusters: [Cluster; PLACES],
 }
 
-/// The frames of consecutive blocks.
 type Cluster = [Slot; BLOCKS];
 
 /// The frame of a page, its number and one; zero where the page has none.

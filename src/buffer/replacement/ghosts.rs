@@ -43,7 +43,6 @@ impl GhostList {
         self.in_use.load(Ordering::Relaxed) * size_of::<AtomicU64>()
     }
 
-    /// Remembers the page, as the newest.
     pub(super) fn note(&self, page: PageId) {
         let (word, ghost) = self.place_of(page);
         let before = word.load(Ordering::Relaxed);

@@ -34,7 +34,6 @@ pub(super) fn new_pages_of(frames: usize) -> usize {
     (frames / NEW + NEW_AT_LEAST).min((frames / SMALL).max(1).div_ceil(2))
 }
 
-/// Which queue a frame is in.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
     /// The small queue: its page is new, or about to come.

@@ -45,7 +45,6 @@ pub(crate) struct Signs {
     pub(crate) now: Instant,
     /// Pages that the background writer has found clean, or has had written, so far; `None` where there is no writer to count on.
     pub(crate) set_aside: Option<usize>,
-    /// Pages that were written so far.
     pub(crate) written: u64,
     /// A number that changes when a page is read, written or evicted.
     pub(crate) progress: u64,
@@ -82,7 +81,6 @@ pub(crate) enum Step {
         while_refused: usize,
         stuck_writer: Option<usize>,
     },
-    /// Waits in line until it is woken.
     Wait,
     GiveUp(Error),
 }

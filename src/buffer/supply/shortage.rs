@@ -59,7 +59,6 @@ impl Holder {
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shortage {
     pub(crate) frames: u32,
-    /// Those that users have.
     pub(crate) pinned: u32,
     pub(crate) reading: u32,
     /// Those that are being written, without a user.
@@ -123,9 +122,7 @@ pub(crate) struct Findings {
 
 #[derive(Default)]
 struct LastLooks {
-    /// The last look for the holders of frames.
     last: Option<LastLook>,
-    /// The last look for a victim, in vain.
     futile: Option<FutileSweep>,
 }
 
@@ -137,7 +134,6 @@ struct LastLook {
     until: Instant,
 }
 
-/// A sweep that met no victim.
 #[derive(Copy, Clone, Debug)]
 struct FutileSweep {
     /// How often a frame had been let go of when it began.

@@ -100,8 +100,7 @@ fn bytes(pin: &Pin) -> Vec<u8> {
     pin.latch(Latch::Shared);
     // SAFETY: the share latch is held.
     #[allow(unsafe_code)]
-    let bytes =
-        unsafe { pin.bytes().as_ref() }.to_vec();
+    let bytes = unsafe { pin.bytes().as_ref() }.to_vec();
     pin.unlatch_shared();
     bytes
 }

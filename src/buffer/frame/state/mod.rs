@@ -40,7 +40,6 @@ const PIN: u64 = 1;
 const PINS: u64 = (1 << 20) - 1;
 const USAGE_SHIFT: u32 = 20;
 const USAGE: u64 = 0b11 << USAGE_SHIFT;
-/// One use.
 const USED: u64 = 1 << USAGE_SHIFT;
 // What a hit looks at is in the lower half, where instructions have their numbers in themselves.
 const BIASED: u64 = 1 << 22;
@@ -83,7 +82,6 @@ const LATCHES: u64 = SHARES | EXCLUSIVE;
 /// The highest usage count: a page with it is spared three times.
 pub(crate) const MAX_USAGE: u64 = 3;
 
-/// One value of a state word.
 #[derive(Copy, Clone, PartialEq, Eq)]
 pub(crate) struct State(u64);
 

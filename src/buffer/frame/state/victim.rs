@@ -13,7 +13,6 @@ pub(crate) enum Verdict {
     Expected,
     /// Would be a victim if it were clean.
     Dirty,
-    /// A victim.
     Evictable,
 }
 

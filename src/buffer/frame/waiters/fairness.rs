@@ -17,7 +17,6 @@ use crate::{
 /// The shortest time between two turns in a shard of the lines.
 const PERIOD: Duration = Duration::from_micros(500);
 
-/// What becomes of the latch.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
     /// It is held; the holder will look at the line when it releases.
@@ -48,7 +47,6 @@ pub(super) fn come(state: State, want: Want, others_wait: bool) -> (bool, State)
     }
 }
 
-/// When the next turn may be given.
 #[derive(Copy, Clone, Debug, Default)]
 pub(super) struct TurnClock {
     not_before: Option<Instant>,

@@ -33,7 +33,6 @@ const BATCH: usize = 64;
 /// The number of entries for which room is kept when none is left.
 const ENTRIES_KEPT: usize = 1024;
 
-/// A thread or task that waits.
 pub(super) struct Waiter {
     frame: FrameNo,
     pub(super) want: Want,
@@ -50,12 +49,12 @@ impl LinkedItems<usize> for Slab<Waiter> {
     }
 }
 
-/// How far a waiter has come.
 enum WaiterStage {
-    /// In line.
     Waiting,
     /// Came too late for a latch: it waits before those that were not called. With a turn, the latch is handed to it.
-    Late { has_turn: bool },
+    Late {
+        has_turn: bool,
+    },
     /// Woken to come for the latch, which another thread or task may have taken when it does.
     Called,
     /// The latch is held on its behalf, or the I/O ended like this.
@@ -65,7 +64,6 @@ enum WaiterStage {
 /// The queues of a frame, in each of which the entries are linked in order of arrival.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Lane {
-    /// For the end of an I/O.
     Io,
     /// For a latch, not called yet.
     Waiting,
@@ -79,7 +77,6 @@ enum Lane {
 
 const LANES: usize = Lane::Holding as usize + 1;
 
-/// All waiters for one frame.
 #[derive(Default)]
 struct FrameLine {
     lanes: [LinkedQueue<usize>; LANES],
@@ -145,7 +142,6 @@ pub(super) struct Shard {
     entries: Slab<Waiter>,
     lines: FxHashMap<FrameNo, FrameLine>,
     turns: TurnClock,
-    /// Frames whose lines are watched.
     watched: Vec<FrameNo>,
 }
 
@@ -174,7 +170,6 @@ impl Shard {
         matches!(self.entries[key].stage, WaiterStage::Called)
     }
 
-    /// Takes out an entry that was served.
     pub(super) fn collect(&mut self, key: usize) -> Option<Result<()>> {
         let WaiterStage::Served(outcome) = &mut self.entries[key].stage else { return None };
         let outcome = mem::replace(outcome, Ok(()));

@@ -4,9 +4,7 @@ use crate::buffer::frame::state::{Phase, State};
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Want {
-    /// The end of the read that is under way.
     ReadDone,
-    /// The end of the write that is under way.
     WriteDone,
     /// What becomes of a page that is [seized](crate::buffer::quarantine).
     Settled,
