@@ -20,6 +20,12 @@ pub(crate) const COPIES_MIN: usize = 4;
 /// The most pages, so that one run of them is one registered buffer.
 pub(crate) const COPIES_MAX: usize = 256;
 
+/// Returns how many more a file may have, of which it has `own` and `left` are free: it has at most three quarters of what the other
+/// files leave, or one.
+pub(crate) fn left_to_one(left: usize, own: usize) -> usize {
+    ((left + own) * 3 / 4).max(1).saturating_sub(own).min(left)
+}
+
 struct Owners {
     pages: Box<[Option<FileId>]>,
     /// Whether a caller that does not wait has found no room since some was last given back.
@@ -27,34 +33,17 @@ struct Owners {
 }
 
 impl Owners {
-    fn is_taken(&self, page: usize) -> bool {
-        self.pages[page].is_some()
-    }
-
-    fn take(&mut self, pages: std::ops::Range<usize>, file: FileId) {
-        for page in pages {
-            assert!(self.pages[page].replace(file).is_none(), "room {page} for a copy is taken twice");
-        }
-    }
-
-    fn give_back(&mut self, pages: std::ops::Range<usize>) {
-        for page in pages {
-            assert!(self.pages[page].take().is_some(), "room {page} for a copy is given back twice");
-        }
-    }
-
     fn left_for(&self, file: FileId) -> usize {
         let free = self.pages.iter().filter(|owner| owner.is_none()).count();
         let own = self.pages.iter().filter(|&&owner| owner == Some(file)).count();
-        let share = if seeded!("one_file_has_all_copies") { free + own } else { (free + own) * 3 / 4 };
-        share.max(1).saturating_sub(own).min(free)
+        if seeded!("one_file_has_all_copies") { free } else { left_to_one(free, own) }
     }
 
     /// Returns the first stretch of `wanted` free pages, or else the longest there is.
     fn find(&self, wanted: usize) -> std::ops::Range<usize> {
         let (mut best, mut start) = (0..0, 0);
         for page in (0..self.pages.len()).take_while(|_| wanted > 0) {
-            if self.is_taken(page) {
+            if self.pages[page].is_some() {
                 start = page + 1;
             } else if page + 1 - start > best.len() {
                 best = start..page + 1;
@@ -98,7 +87,9 @@ impl CopyRoom {
     pub(crate) fn try_take(&self, wanted: usize, file: FileId) -> Option<CopyRun> {
         let mut owners = self.owners.lock();
         let found = owners.find(wanted.min(owners.left_for(file)));
-        owners.take(found.clone(), file);
+        for page in found.clone() {
+            assert!(owners.pages[page].replace(file).is_none(), "room {page} for a copy is taken twice");
+        }
         owners.is_wanted |= found.is_empty();
         (!found.is_empty()).then_some(CopyRun { first: found.start, pages: found.len() })
     }
@@ -130,11 +121,12 @@ impl CopyRoom {
         if from == to {
             return false;
         }
-        let is_wanted = {
-            let mut owners = self.owners.lock();
-            owners.give_back(from..to);
-            mem::take(&mut owners.is_wanted)
-        };
+        let mut owners = self.owners.lock();
+        for page in from..to {
+            assert!(owners.pages[page].take().is_some(), "room {page} for a copy is given back twice");
+        }
+        let is_wanted = mem::take(&mut owners.is_wanted);
+        drop(owners);
         run.pages = pages;
         self.freed.notify_all();
         is_wanted
@@ -142,7 +134,7 @@ impl CopyRoom {
 
     pub(crate) fn taken(&self) -> Vec<usize> {
         let owners = self.owners.lock();
-        (0..owners.pages.len()).filter(|&page| owners.is_taken(page)).collect()
+        (0..owners.pages.len()).filter(|&page| owners.pages[page].is_some()).collect()
     }
 }
 

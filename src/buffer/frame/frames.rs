@@ -32,7 +32,7 @@ use crate::{
     error::{Error, Result},
     id::{FrameNo, PageId, PageSize},
     observe::Counters,
-    sync::{Arc, waking::Wakers},
+    sync::{Arc, Mutex, waking::Wakers},
 };
 
 pub(crate) struct Frames {
@@ -53,7 +53,7 @@ pub(crate) struct Frames {
     pub(crate) held_back: FrameWaiters,
     /// Calls that wait for many frames.
     pub(crate) admission: Admission,
-    pub(super) ticker: Ticker,
+    pub(super) ticker: Mutex<Ticker>,
     pub(crate) clean_list: CleanList,
     pub(crate) copy_room: CopyRoom,
     pub(crate) shadow_pages: ShadowPages,
@@ -93,7 +93,7 @@ impl Frames {
             frame_waiters: FrameWaiters::default(),
             held_back: FrameWaiters::default(),
             admission: Admission::default(),
-            ticker: Ticker::default(),
+            ticker: Mutex::default(),
             clean_list: CleanList::new(0),
             copy_room: CopyRoom::new(copies),
             shadow_pages: ShadowPages::new(page_size, lent(frames), lent(most))?,

@@ -11,17 +11,14 @@ use std::task::Waker;
 
 use crate::{
     buffer::frame::frames::Frames,
-    sync::{Arc, Mutex, Weak, pause::Pause, thread, time, wait::RETRY, waking::StoredWaker},
+    sync::{Arc, Weak, pause::Pause, thread, time, wait::RETRY, waking::StoredWaker},
 };
 
 /// The number of idle ticks after which the thread ends.
 const IDLE_TICKS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 
 #[derive(Debug, Default)]
-pub(super) struct Ticker(Mutex<TickerState>);
-
-#[derive(Debug, Default)]
-struct TickerState {
+pub(super) struct Ticker {
     is_running: bool,
     /// The pause before the thread is tried again, after the system has refused it.
     pause: Pause,
@@ -32,7 +29,7 @@ impl Frames {
     /// gives no thread for that.
     pub(super) fn keep_ticking(self: &Arc<Self>) -> bool {
         // Held while the thread is started, so that no other caller believes that it runs when the system is about to refuse it.
-        let mut ticker = self.ticker.0.lock();
+        let mut ticker = self.ticker.lock();
         if !ticker.is_running && ticker.pause.is_over(time::now()) {
             let frames = Arc::downgrade(self);
             ticker.is_running = thread::spawn("ringpool-tick".to_owned(), move || run(&frames)).is_ok();
@@ -76,7 +73,7 @@ fn run(frames: &Weak<Frames>) {
         idle_ticks = if frames.tick() { 0 } else { idle_ticks + 1 };
         if idle_ticks >= IDLE_TICKS {
             // A task may have come since. It is seen here, or its caller finds afterwards that the thread has ended.
-            let mut ticker = frames.ticker.0.lock();
+            let mut ticker = frames.ticker.lock();
             if !frames.needs_ticks() {
                 ticker.is_running = false;
                 return;

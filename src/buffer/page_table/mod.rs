@@ -168,7 +168,7 @@ impl PageTable {
         let span_word = self.span_word(sought);
         let span = span_word.load(Ordering::Acquire);
         let bucket = self.bucket(sought, span);
-        let is_where_it_belongs = bucket.key(sought.place()).load(Ordering::Acquire) == sought.key;
+        let is_where_it_belongs = bucket.keys[sought.place()].load(Ordering::Acquire) == sought.key;
         let found =
             if is_where_it_belongs { Some((bucket, sought.place())) } else { self.look(sought, span) };
         let (bucket, place) = found.ok_or(Span(span))?;
@@ -232,8 +232,8 @@ impl PageTable {
     pub(crate) fn prefetch(&self, page: PageId) {
         let sought = self.sought(page);
         let bucket = self.bucket(sought, self.span_word(sought).load(Ordering::Relaxed));
-        prefetch(bucket.key(sought.place()));
-        prefetch(bucket.cluster(sought.place()));
+        prefetch(&bucket.keys[sought.place()]);
+        prefetch(&bucket.clusters[sought.place()]);
     }
 
     pub(crate) fn lock(&self, page: PageId) -> Partition<'_> {
@@ -297,12 +297,12 @@ impl<'a> Translation<'a> {
         span_word: &'a AtomicU32,
         span: u32,
     ) -> Option<Self> {
-        let slot = &bucket.cluster(place)[sought.block];
+        let slot = &bucket.clusters[place][sought.block];
         let entry = slot.raw();
         (entry != 0).then(|| Self {
             entry,
             sought,
-            key: bucket.key(place),
+            key: &bucket.keys[place],
             slot,
             span_word,
             span: span & !GROWING,
@@ -391,18 +391,13 @@ fn mapped_in(key: u64, cluster: &Cluster) -> impl Iterator<Item = (FrameNo, Page
 
 impl Bucket {
     #[inline]
-    fn key(&self, place: usize) -> &AtomicU64 {
-        &self.keys[place]
-    }
-
-    #[inline]
     fn keys(&self) -> impl Iterator<Item = (usize, u64)> {
         self.keys.iter().map(|key| key.load(Ordering::Acquire)).enumerate()
     }
 
     fn entries(&self) -> impl Iterator<Item = (FrameNo, PageId)> {
         let taken = self.keys().filter(|&(_, key)| key != 0);
-        taken.flat_map(|(place, key)| mapped_in(key, self.cluster(place)))
+        taken.flat_map(|(place, key)| mapped_in(key, &self.clusters[place]))
     }
 
     #[inline]
@@ -410,11 +405,6 @@ impl Bucket {
         // All are compared, without a branch, since the processor cannot guess which it is.
         let here = self.keys().fold(0_u32, |here, (place, at)| here | u32::from(at == key) << place);
         (here != 0).then(|| here.trailing_zeros() as usize)
-    }
-
-    #[inline]
-    fn cluster(&self, place: usize) -> &Cluster {
-        &self.clusters[place]
     }
 
     fn passed_on(&self) -> u64 {

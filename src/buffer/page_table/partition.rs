@@ -37,7 +37,7 @@ impl<'a> Partition<'a> {
     }
 
     pub(crate) fn frame(&self) -> Option<FrameNo> {
-        self.cluster.and_then(|(bucket, place)| bucket.cluster(place)[self.sought.block].load())
+        self.cluster.and_then(|(bucket, place)| bucket.clusters[place][self.sought.block].load())
     }
 
     pub(super) fn translation(&self) -> Option<Translation<'a>> {
@@ -47,13 +47,13 @@ impl<'a> Partition<'a> {
 
     pub(super) fn list(&self) -> impl Iterator<Item = (FrameNo, PageId)> {
         let key = self.sought.key;
-        self.cluster.into_iter().flat_map(move |(bucket, place)| mapped_in(key, bucket.cluster(place)))
+        self.cluster.into_iter().flat_map(move |(bucket, place)| mapped_in(key, &bucket.clusters[place]))
     }
 
     pub(crate) fn insert(&mut self, frame: FrameNo) -> Result<(), Full> {
         let block = self.sought.block;
         if let Some((bucket, place)) = self.cluster {
-            bucket.cluster(place)[block].store(Some(frame));
+            bucket.clusters[place][block].store(Some(frame));
             return Ok(());
         }
         if 2 * (*self.taken as usize + 1) > self.path(self.sought).len() * PLACES {
@@ -67,7 +67,7 @@ impl<'a> Partition<'a> {
     /// Removes pages of the cluster where they are mapped to these frames.
     pub(crate) fn remove(&mut self, mapped: impl IntoIterator<Item = (PageId, FrameNo)>) {
         let Some((bucket, place)) = self.cluster else { return };
-        let cluster = bucket.cluster(place);
+        let cluster = &bucket.clusters[place];
         let mut removed_any = false;
         for (page, frame) in mapped {
             let slot = &cluster[block_of(page)];
@@ -77,7 +77,7 @@ impl<'a> Partition<'a> {
             }
         }
         if removed_any && cluster.iter().all(|slot| slot.load().is_none()) {
-            bucket.key(place).store(0, Ordering::Release);
+            bucket.keys[place].store(0, Ordering::Release);
             let passed = self.path(self.sought).take_while(|passed| !ptr::eq(*passed, bucket));
             passed.for_each(|bucket| bucket.pass_on(1_u64.wrapping_neg()));
             self.cluster = None;
@@ -102,9 +102,9 @@ impl<'a> Partition<'a> {
         let mut clusters = Vec::with_capacity(*self.taken as usize);
         for bucket in self.path(self.sought) {
             for (place, key) in bucket.keys().filter(|&(_, key)| key != 0) {
-                let frames: [_; BLOCKS] = from_fn(|block| bucket.cluster(place)[block].load());
-                bucket.cluster(place).iter().for_each(|slot| slot.store(None));
-                bucket.key(place).store(0, Ordering::Release);
+                let frames: [_; BLOCKS] = from_fn(|block| bucket.clusters[place][block].load());
+                bucket.clusters[place].iter().for_each(|slot| slot.store(None));
+                bucket.keys[place].store(0, Ordering::Release);
                 clusters.push((key, frames));
             }
             bucket.pass_on(bucket.passed_on().wrapping_neg());
@@ -124,7 +124,7 @@ impl<'a> Partition<'a> {
     fn put(&self, sought: Sought, fill: impl FnOnce(&Cluster)) -> Result<ClusterPlace<'a>, Full> {
         let free = |bucket: &Bucket| {
             let belongs =
-                Some(sought.place()).filter(|&place| bucket.key(place).load(Ordering::Relaxed) == 0);
+                Some(sought.place()).filter(|&place| bucket.keys[place].load(Ordering::Relaxed) == 0);
             belongs.or_else(|| bucket.place_of(0))
         };
         let with_room =
@@ -132,8 +132,8 @@ impl<'a> Partition<'a> {
         let (passed, bucket, place) = with_room.ok_or(Full)?;
         // Counted first, so that no lookup ends before it.
         self.path(sought).take(passed).for_each(|bucket| bucket.pass_on(1));
-        fill(bucket.cluster(place));
-        bucket.key(place).store(sought.key, Ordering::Release);
+        fill(&bucket.clusters[place]);
+        bucket.keys[place].store(sought.key, Ordering::Release);
         Ok((bucket, place))
     }
 

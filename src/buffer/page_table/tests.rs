@@ -51,7 +51,7 @@ fn looks(frames: u32, pattern: impl Fn(u32) -> PageId) -> Looks {
             let sought = table.sought(pattern(n));
             let mut path = table.path(sought, table.span_word(sought).load(Ordering::Relaxed));
             let (mut length, mut bucket) = (1, path.next().unwrap());
-            let is_first = bucket.key(sought.place()).load(Ordering::Relaxed) == sought.key;
+            let is_first = bucket.keys[sought.place()].load(Ordering::Relaxed) == sought.key;
             at_first += u32::from(is_first && n < frames);
             while bucket.place_of(sought.key).is_none() && bucket.passed_on() > 0 {
                 (length, bucket) = (length + 1, path.next().unwrap());

@@ -123,16 +123,32 @@ impl Replacement {
         if self.free() == 0 {
             return None;
         }
-        let first = self.turn(1);
-        let take_in = |shard: usize, order: &mut Order| {
+        self.visit(self.free.shards_from(self.turn(1)), |shard, order| {
             let number = |index| self.layout.number(shard, index);
             let taken = self.change(shard, order, |order| order.take_free(|index| take(number(index))));
             taken.map(number)
-        };
-        let at_once = |shard: usize| take_in(shard, &mut *self.shards[shard].try_lock()?);
-        let in_any_case = |shard: usize| take_in(shard, &mut self.shards[shard].lock());
-        let found = self.free.shards_from(first).find_map(at_once);
-        found.or_else(|| self.free.shards_from(first).find_map(in_any_case))
+        })
+    }
+
+    /// Visits shards until one gives a value: those that are locked are passed by, and waited for where no other gives one.
+    fn visit<R>(
+        &self,
+        shards: impl Iterator<Item = usize> + Clone,
+        mut visit: impl FnMut(usize, &mut Order) -> Option<R>,
+    ) -> Option<R> {
+        let mut passed_by = false;
+        for shard in shards.clone() {
+            match self.shards[shard].try_lock() {
+                Some(mut order) => {
+                    if let Some(value) = visit(shard, &mut order) {
+                        return Some(value);
+                    }
+                }
+                None => passed_by = true,
+            }
+        }
+        let mut again = shards.filter(|_| passed_by);
+        again.find_map(|shard| visit(shard, &mut self.shards[shard].lock()))
     }
 
     /// Returns the free frames, and those of them that a taker would find.
@@ -172,7 +188,7 @@ impl Replacement {
         mut enough: impl FnMut(FrameNo, Verdict, Reach) -> Option<R>,
     ) -> Option<R> {
         let (first, shards) = (self.turn(wanted), self.layout.shards_for(self.frames()));
-        let mut sweep = |shard: usize, order: &mut Order| {
+        let sweep = |shard: usize, order: &mut Order| {
             let number = |index| self.layout.number(shard, index);
             let mut sweep = |reach: Reach| {
                 let (mut comes, mut taken) = (false, SmallVec::<[(usize, bool); RUN]>::new());
@@ -206,20 +222,7 @@ impl Replacement {
             }
             sweep(reach).ok()
         };
-        let mut passed_by = false;
-        for shard in (first..shards).chain(0..first) {
-            match self.shards[shard].try_lock() {
-                Some(mut order) => {
-                    if let Some(value) = sweep(shard, &mut order) {
-                        return Some(value);
-                    }
-                }
-                None => passed_by = true,
-            }
-        }
-        // Now with the lock, since they were passed by.
-        let mut again = (0..shards).filter(|_| passed_by);
-        again.find_map(|shard| sweep(shard, &mut self.shards[shard].lock()))
+        self.visit((first..shards).chain(0..first), sweep)
     }
 
     /// Changes the page of a frame that was claimed outside a sweep. If the shard is locked the frame stays where it is in its queue.
@@ -296,7 +299,7 @@ impl FreeFrames {
     }
 
     /// Returns the shards that have some: those from `first` on, and then the others.
-    fn shards_from(&self, first: usize) -> impl Iterator<Item = usize> {
+    fn shards_from(&self, first: usize) -> impl Iterator<Item = usize> + Clone {
         let has_some = move |&shard: &usize| self.in_shards[shard].load(Ordering::Relaxed) > 0;
         (first..self.in_shards.len()).chain(0..first).filter(has_some)
     }

@@ -2,10 +2,10 @@
 //!
 //! A page that is read ahead has its place without a pin (prefetch) until its read ends; with one (a read stream), for as long as the
 //! stream has it pinned. A stream that lets go of a page that is still being read leaves the place to the read. **No file has them
-//! all** (C6): its reads may not come back. Beside other open files a file gets a place only if it then has at most three quarters of
-//! what the others leave, as with [room for copies](crate::buffer::frame::copy_room).
+//! all** (C6): its reads may not come back. A file that is not open alone gets [its share](left_to_one) at most.
 
 use crate::{
+    buffer::frame::copy_room::left_to_one,
     id::FileId,
     sync::atomic::{AtomicUsize, Ordering},
 };
@@ -59,9 +59,8 @@ impl ReadAheadQuota {
     pub(crate) fn take(&self, file: FileId, places: usize, is_alone: bool) -> usize {
         let [all, own] = [&self.taken, self.of(file)].map(|taken| taken.fetch_add(places, Ordering::Relaxed));
         let left = self.limit().saturating_sub(all);
-        let share = ((left + own) * 3 / 4).max(1);
         let has_all = is_alone || seeded!("one_file_has_all_places_ahead");
-        let granted = if has_all { left } else { share.saturating_sub(own).min(left) }.min(places);
+        let granted = if has_all { left } else { left_to_one(left, own) }.min(places);
         self.give_back(file, places - granted);
         granted
     }
