@@ -248,7 +248,7 @@ impl Pin {
             && let Some(frames) = self.keep_if(true)
             && !frames.keep_ticking()
         {
-            frames.waiters.call_all(self.frame_no(), |no| frames.frame(no));
+            frames.waiters.call_all(self.frame_no(), &frames.arrays);
         }
     }
 }

@@ -54,7 +54,7 @@ impl Frames {
     fn tick(&self) -> bool {
         let any_waits_for_frames =
             self.frame_waiters.wake_all() | self.held_back.wake_all() | self.admission.wake_all();
-        self.waiters.look_after(|no| self.frame(no)) || any_waits_for_frames
+        self.waiters.look_after(&self.arrays) || any_waits_for_frames
     }
 
     fn needs_ticks(&self) -> bool {

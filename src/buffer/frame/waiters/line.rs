@@ -11,7 +11,7 @@ use slab::Slab;
 
 use crate::{
     buffer::frame::{
-        header::Frame,
+        header::{Frame, FrameArrays},
         waiters::{
             fairness::{self, Pass, TurnClock},
             want::Want,
@@ -269,20 +269,15 @@ impl Shard {
     /// Looks after the lines in which a task was called, or handed the latch: its runtime may be busy for long, which must not
     /// hold up those behind it. If no called waiter has come since the last look, others are called beside them, each time twice
     /// as many, and the latch is taken back. `at_once`: all others are called, whether or not one has come.
-    pub(super) fn look_after<'a>(
-        &mut self,
-        frame_of: impl Fn(FrameNo) -> Frame<'a>,
-        at_once: bool,
-        wakers: &mut Wakers,
-    ) {
+    pub(super) fn look_after(&mut self, frames: &FrameArrays, at_once: bool, wakers: &mut Wakers) {
         let mut watched = mem::take(&mut self.watched);
         watched.retain(|&no| {
             let line = self.line(no);
             if at_once || !mem::take(&mut line.has_moved) {
                 let most = if at_once { usize::MAX } else { line.called().clamp(1, BATCH) };
                 for _ in 0..most {
-                    self.take_back(no, frame_of(no));
-                    if self.pass_on(no, frame_of(no), wakers) == Passed::Nowhere {
+                    self.take_back(no, frames.get(no));
+                    if self.pass_on(no, frames.get(no), wakers) == Passed::Nowhere {
                         break;
                     }
                 }

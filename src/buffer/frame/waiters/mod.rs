@@ -29,7 +29,7 @@ use crossbeam_utils::CachePadded;
 
 use crate::{
     buffer::frame::{
-        header::Frame,
+        header::{Frame, FrameArrays},
         waiters::{
             line::{Passed, Shard},
             want::Want,
@@ -184,12 +184,12 @@ impl Waiters {
     }
 
     /// Looks after lines in which [a task is called and does not come](Shard::look_after). Returns false where there are none.
-    pub(crate) fn look_after<'a>(&self, frame_of: impl Fn(FrameNo) -> Frame<'a>) -> bool {
+    pub(crate) fn look_after(&self, frames: &FrameArrays) -> bool {
         let mut any = false;
         for shard in &self.shards {
             let mut wakers = Wakers::new();
             let mut shard = shard.lock();
-            shard.look_after(&frame_of, false, &mut wakers);
+            shard.look_after(frames, false, &mut wakers);
             any |= shard.is_watching();
         }
         any
@@ -202,9 +202,9 @@ impl Waiters {
 
     /// Calls all waiters for the latch of that frame, and of those that share its lock, since the system gives no thread that
     /// looks after them.
-    pub(crate) fn call_all<'a>(&self, no: FrameNo, frame_of: impl Fn(FrameNo) -> Frame<'a>) {
+    pub(crate) fn call_all(&self, no: FrameNo, frames: &FrameArrays) {
         let mut wakers = Wakers::new();
-        self.shard(no).lock().look_after(&frame_of, true, &mut wakers);
+        self.shard(no).lock().look_after(frames, true, &mut wakers);
     }
 
     /// Returns whether the frame's bits agree with its lines: invariant 1.
