@@ -22,16 +22,10 @@ impl Residency {
     pub(crate) fn pages_of(&self, file: FileId, blocks: Range<u32>) -> Vec<(FrameNo, PageId)> {
         let are_few = PageTable::clusters_of(&blocks) <= (self.size.extent() / FRAMES_A_LOOKUP) as usize;
         if are_few && !seeded!("all_frames_looked_at_for_a_file") {
-            self.looked_up(file, blocks)
+            self.table.list(file, blocks)
         } else {
             self.seen_in_frames(file, &blocks)
         }
-    }
-
-    fn looked_up(&self, file: FileId, blocks: Range<u32>) -> Vec<(FrameNo, PageId)> {
-        let mut found = self.table.list(file, blocks);
-        found.sort_unstable();
-        found
     }
 
     fn seen_in_frames(&self, file: FileId, blocks: &Range<u32>) -> Vec<(FrameNo, PageId)> {
@@ -78,7 +72,7 @@ mod tests {
             let expected = (0..BLOCKS).step_by(3).filter(|block| blocks.contains(block)).count();
             assert_eq!(seen.len(), expected, "{blocks:?}");
             assert_eq!(frames.pages_of(one, blocks.clone()), seen, "{blocks:?}");
-            assert_eq!(frames.looked_up(one, blocks.start..blocks.end.min(100)), seen, "{blocks:?}");
+            assert_eq!(frames.table.list(one, blocks.start..blocks.end.min(100)), seen, "{blocks:?}");
         }
     }
 

@@ -90,9 +90,8 @@ impl<'a> Retirement<'a> {
     }
 
     /// Ends the retirement: all are retired, and no thread uses their memory.
-    pub(crate) fn complete(mut self) {
+    pub(crate) fn complete(self) {
         assert!(self.left.is_empty(), "{} frames are still in use", self.left.len());
-        self.retired.clear();
         self.pool.size.end_at(self.frames);
     }
 }

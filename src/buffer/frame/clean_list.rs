@@ -185,8 +185,7 @@ impl CleanList {
         self.asleep.store(is_short, Ordering::SeqCst);
         let Alarm { is_called, called } = &*self.alarm;
         let mut is_called = is_called.lock();
-        while !end.has_begun()
-            && !(heeds_calls && *is_called)
+        while !(end.has_begun() || heeds_calls && *is_called)
             && deadline.is_none_or(|deadline| time::now() < deadline)
         {
             is_called = match deadline {

@@ -4,6 +4,8 @@
 //! has the right page, in the same cache line, which four frames share. Only the claimant of the frame writes the name, before
 //! the state word leaves CLAIMED, so it is stable while a pin is held. The log positions are written under the exclusive latch.
 
+#![allow(unsafe_code)]
+
 use crate::{
     buffer::{
         frame::state::{AtomicState, Phase, State},
@@ -38,7 +40,6 @@ pub(crate) struct FrameHeader {
 }
 
 // SAFETY: it is made of atomics, which have the bytes of their integers, and all of them begin as zero.
-#[allow(unsafe_code)]
 unsafe impl Zeroed for FrameHeader {
     fn first() -> Self {
         Self::default()
@@ -46,7 +47,6 @@ unsafe impl Zeroed for FrameHeader {
 }
 
 // SAFETY: as above, and a free frame's state is zero.
-#[allow(unsafe_code)]
 unsafe impl Zeroed for StateAndName {
     fn first() -> Self {
         Self { state: AtomicState::new(State::FREE), page: AtomicU64::default() }
@@ -71,7 +71,6 @@ impl FrameArrays {
     }
 
     #[inline]
-    #[allow(unsafe_code)]
     pub(crate) fn get(&self, no: FrameNo) -> Frame<'_> {
         if no.index() >= self.states.len() {
             no_such_frame(no);
@@ -90,7 +89,6 @@ impl FrameArrays {
     /// # Safety
     /// It exists.
     #[inline]
-    #[allow(unsafe_code)]
     pub(crate) unsafe fn get_unchecked(&self, no: FrameNo) -> Frame<'_> {
         // SAFETY: the caller's.
         let StateAndName { state, page } = unsafe { self.states.get_unchecked(no.index()) };

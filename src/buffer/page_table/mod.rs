@@ -247,13 +247,14 @@ impl PageTable {
         span & GROWING != 0 || self.look(sought, span).is_some()
     }
 
-    /// Lists the pages of these blocks that have frames, those of a cluster as of one moment.
+    /// Lists the pages of these blocks that have frames, in the order of these, those of a cluster as of one moment.
     pub(crate) fn list(&self, file: FileId, blocks: Range<u32>) -> Vec<(FrameNo, PageId)> {
         let mut listed = Vec::new();
         for first in (blocks.start & !(BLOCKS as u32 - 1)..blocks.end).step_by(BLOCKS) {
             listed.extend(self.lock(PageId::new(file, first)).list());
         }
         listed.retain(|(_, page)| blocks.contains(&page.block.0));
+        listed.sort_unstable();
         listed
     }
 
