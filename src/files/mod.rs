@@ -18,9 +18,9 @@ use crate::{
     id::FileId,
     io::{
         doublewrite::DoubleWrite,
-        file::{File, atomic_writes::NotAtomic, open::wait_for_lock, open_options::OpenOptions},
+        file::{File, open::wait_for_lock, open_options::OpenOptions},
         options::Fallback,
-        storage::{DirectRefused, Lock},
+        storage::{Lock, WhyNot},
     },
     runtime::{file_table::FileTable, shared::Shared},
     sync::Arc,
@@ -69,7 +69,7 @@ pub enum TornPageGuard {
 impl FileInfo {
     pub(crate) fn of(shared: &Shared, file: &File) -> Self {
         let buffered_because = match &file.direct {
-            Err(DirectRefused::Unsupported(reason)) => Some(reason.clone()),
+            Err(WhyNot::Unsupported(reason)) => Some(reason.clone()),
             _ => None,
         };
         let unlocked_because = match &file.lock {
@@ -98,7 +98,7 @@ impl FileInfo {
                 Err(_) => TornPageGuard::None,
             },
             not_atomic_because: match &file.atomic_pages {
-                Err(NotAtomic::Unsupported(reason)) => Some(reason.clone()),
+                Err(WhyNot::Unsupported(reason)) => Some(reason.clone()),
                 _ => None,
             },
         }
@@ -165,12 +165,12 @@ fn open_and_prepare(shared: &Shared, path: &Path, options: &OpenOptions) -> Resu
 }
 
 /// Returns whether the file's pages are written atomically, given what its disk can do.
-fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<u32, NotAtomic>> {
+fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<u32, WhyNot>> {
     match &file.atomic_pages {
         // Its plain writes are atomic.
-        _ if !file.tears_pages() => Ok(Err(NotAtomic::NotAsked)),
-        _ if wanted == Fallback::Off || file.read_only => Ok(Err(NotAtomic::NotAsked)),
-        Err(NotAtomic::Unsupported(reason)) if wanted == Fallback::Require => {
+        _ if !file.tears_pages() => Ok(Err(WhyNot::NotAsked)),
+        _ if wanted == Fallback::Off || file.read_only => Ok(Err(WhyNot::NotAsked)),
+        Err(WhyNot::Unsupported(reason)) if wanted == Fallback::Require => {
             let advice = format!(
                 "pages cannot be written atomically: {reason}; or protect them with TornPages::AtomicOrDoubleWrite"
             );

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{fault_outcome::Fate, rng::Dice};
+use super::{faults::Fate, rng::Dice};
 
 /// What a disk is asked to do with a file that is open, or its name.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]

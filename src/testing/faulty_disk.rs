@@ -12,8 +12,7 @@ use std::{
 use super::{
     durable_image::pieces,
     fault::{Asked, Fault, Op},
-    fault_outcome::Fate,
-    faults::Faults,
+    faults::{Fate, Faults},
     sim_disk::SECTOR,
 };
 use crate::{

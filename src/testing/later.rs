@@ -8,12 +8,9 @@ use std::{
 use super::Dice;
 use crate::{
     OpenOptions, PageSize,
-    io::{
-        file::atomic_writes::NotAtomic,
-        storage::{
-            BlockingFile, Opened, Storage, StorageFile,
-            request::{ReadRequest, SyncRequest, WriteRequest},
-        },
+    io::storage::{
+        BlockingFile, Opened, Storage, StorageFile, WhyNot,
+        request::{ReadRequest, SyncRequest, WriteRequest},
     },
     sync::{Arc, Condvar, Mutex, thread},
 };
@@ -60,8 +57,7 @@ impl Storage for Later {
         let seed = self.dice.lock().throw();
         let file = Arc::new(LaterFile::new(opened.disk, seed)?);
         let calls = Opened::asynchronous(file, opened.identity)?;
-        let atomic_pages =
-            Err(NotAtomic::Unsupported("requests that end later are not atomic here".to_owned()));
+        let atomic_pages = Err(WhyNot::Unsupported("requests that end later are not atomic here".to_owned()));
         Ok(Opened {
             disk: calls.disk,
             asynchronous: calls.asynchronous,

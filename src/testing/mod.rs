@@ -56,7 +56,6 @@ pub mod conformance;
 
 mod durable_image;
 mod fault;
-mod fault_outcome;
 mod faults;
 mod faulty_disk;
 mod gate;

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use super::{
     durable_image::pieces,
     fault::{Asked, Op},
-    fault_outcome::Fate,
+    faults::Fate,
     operation::{SimOperation, SimState},
     sim_disk::{SECTOR, SimDisk},
 };

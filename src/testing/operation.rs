@@ -8,8 +8,7 @@ use std::io;
 
 use super::{
     fault::{Asked, Op},
-    fault_outcome::Fate,
-    faults::Faults,
+    faults::{Fate, Faults},
     gate::{GateState, HeldStage},
     log::{Event, Moment},
     sim_disk::{FileState, SECTOR, SimDisk},

@@ -25,7 +25,7 @@ use crate::{
             open_options::OpenOptions,
         },
         options::Fallback,
-        storage::{DirectRefused, Opened, Storage},
+        storage::{Opened, Storage, WhyNot},
     },
     sync::Arc,
 };
@@ -428,7 +428,7 @@ impl Storage for SimDisk {
         Ok(Opened {
             name: Some(path.to_owned()),
             offset_align,
-            direct: if buffered { Err(DirectRefused::NotAsked) } else { Ok(()) },
+            direct: if buffered { Err(WhyNot::NotAsked) } else { Ok(()) },
             atomic_pages: atomic_writes::pages_at_most(Some(units), !buffered, page_size),
             ..Opened::buffered(Box::new(opened), (0, file as u64), len)
         })

@@ -5,18 +5,10 @@
 //! `statx` tells the limits, for the very file: the device must support it, and the file system must have laid the file out for
 //! it.
 
-use crate::id::PageSize;
+use crate::{id::PageSize, io::storage::WhyNot};
 
 /// The flag of `pwritev2(2)` and of a ring's entry.
 pub(crate) const RWF_ATOMIC: u32 = 0x40;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum NotAtomic {
-    /// The options did not ask for it.
-    NotAsked,
-    /// The text says what is missing.
-    Unsupported(String),
-}
 
 /// What the system says about a file.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +24,7 @@ pub(crate) fn pages_at_most(
     units: Option<AtomicUnits>,
     is_direct: bool,
     page_size: PageSize,
-) -> Result<u32, NotAtomic> {
+) -> Result<u32, WhyNot> {
     let page = page_size.bytes() as u32;
     let missing = match units {
         _ if !is_direct => "only direct writes are atomic, and the file is buffered".to_owned(),
@@ -45,7 +37,7 @@ pub(crate) fn pages_at_most(
         }
         Some(AtomicUnits { max, .. }) => return Ok(1 << (max / page).ilog2()),
     };
-    Err(NotAtomic::Unsupported(missing))
+    Err(WhyNot::Unsupported(missing))
 }
 
 #[cfg(test)]
@@ -63,7 +55,7 @@ mod tests {
             assert_eq!(pages_at_most(units(said.0, said.1), true, page), Ok(most), "{said:?}");
         }
         let reason = |units, is_direct| match pages_at_most(units, is_direct, page) {
-            Err(NotAtomic::Unsupported(reason)) => reason,
+            Err(WhyNot::Unsupported(reason)) => reason,
             other => panic!("{other:?}"),
         };
         assert!(reason(units(512, 65536), false).contains("buffered"));

@@ -18,7 +18,7 @@ use std::{
     path::Path,
 };
 
-pub(crate) use self::opened::{DirectRefused, Lock, MayBlock, Opened};
+pub(crate) use self::opened::{Lock, MayBlock, Opened, WhyNot};
 use self::request::{ReadRequest, SyncRequest, WriteRequest};
 use crate::{id::PageSize, io::file::open_options::OpenOptions};
 

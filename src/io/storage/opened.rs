@@ -12,7 +12,7 @@ use super::{
     contained::Contained,
     os,
 };
-use crate::{io::file::atomic_writes::NotAtomic, sync::Arc};
+use crate::sync::Arc;
 
 /// A file that a [`Storage`](super::Storage) has opened, and what the pool must know of it.
 ///
@@ -62,9 +62,9 @@ pub struct Opened {
     /// What offsets and lengths of transfers must be multiples of (1 for buffered I/O).
     pub(crate) offset_align: u32,
     /// Whether transfers bypass the system's page cache, and why not where that was preferred.
-    pub(crate) direct: Result<(), DirectRefused>,
+    pub(crate) direct: Result<(), WhyNot>,
     /// How many pages one write can have that no power cut tears, or why there is no such write.
-    pub(crate) atomic_pages: Result<u32, NotAtomic>,
+    pub(crate) atomic_pages: Result<u32, WhyNot>,
     /// Why starting a transfer could block the thread that starts it; `None` where the kernel takes it in without waiting.
     pub(crate) may_block: Option<MayBlock>,
 }
@@ -112,8 +112,8 @@ impl Opened {
             len,
             has_fixed_size: false,
             offset_align: 1,
-            direct: Err(DirectRefused::NotAsked),
-            atomic_pages: Err(NotAtomic::Unsupported(NOT_ATOMIC.to_owned())),
+            direct: Err(WhyNot::NotAsked),
+            atomic_pages: Err(WhyNot::Unsupported(NOT_ATOMIC.to_owned())),
         }
     }
 
@@ -177,11 +177,12 @@ pub(crate) enum Lock {
     InUse,
 }
 
+/// Why a file goes without something that it might have: direct transfers, writes that no power cut tears.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum DirectRefused {
-    /// `OpenOptions` said so.
+pub(crate) enum WhyNot {
+    /// The options did not ask for it.
     NotAsked,
-    /// The file system or the page size does not allow it; the text says which.
+    /// The text says what is missing.
     Unsupported(String),
 }
 

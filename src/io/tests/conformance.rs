@@ -7,12 +7,12 @@ use crate::{
     id::{FileId, PageSize},
     io::{
         buffers::Direction::{Read, Write},
-        file::{File, atomic_writes::NotAtomic, open_options::OpenOptions},
+        file::{File, open_options::OpenOptions},
         method::{Chunk, Method, choice::open_method},
         operation::Lease,
         options::{Fallback, IoMethod, UringOptions},
         report::{MethodKind, Registration},
-        storage::MayBlock,
+        storage::{MayBlock, WhyNot},
         tests::support::{FakeDisk, SCHEDULING, TestArena, TestLease, TransferReport, os_file, stamped},
     },
     observe::{Counter, Counters},
@@ -67,7 +67,7 @@ fn file_of(len: usize) -> tempfile::NamedTempFile {
 fn shared(path: &Path, options: &OpenOptions) -> Arc<File> {
     let mut file = os_file(path, options).unwrap();
     // Whether a file's pages are written atomically, and then one by one, is decided by the code that opens it for a pool.
-    file.opened.atomic_pages = Err(NotAtomic::NotAsked);
+    file.opened.atomic_pages = Err(WhyNot::NotAsked);
     Arc::new(file)
 }
 

@@ -26,7 +26,7 @@ use crate::{
     io::{
         file::{atomic_writes, open_options::OpenOptions},
         options::Fallback,
-        storage::{BlockingFile, DirectRefused, Lock, Opened, Storage},
+        storage::{BlockingFile, Lock, Opened, Storage, WhyNot},
     },
 };
 
@@ -183,13 +183,9 @@ impl OsFile {
     }
 
     /// Turns direct I/O on where it is wanted and works. Returns the alignment to keep and why it is off.
-    fn choose_direct(
-        &self,
-        wanted: Fallback,
-        page_size: PageSize,
-    ) -> io::Result<(u32, Result<(), DirectRefused>)> {
+    fn choose_direct(&self, wanted: Fallback, page_size: PageSize) -> io::Result<(u32, Result<(), WhyNot>)> {
         if wanted == Fallback::Off {
-            return Ok((1, Err(DirectRefused::NotAsked)));
+            return Ok((1, Err(WhyNot::NotAsked)));
         }
         match system::go_direct(&self.fd, self.len()?, page_size) {
             Ok(offset_align) => Ok((offset_align, Ok(()))),
@@ -197,7 +193,7 @@ impl OsFile {
                 let advice = "allow buffered transfers with direct(Fallback::Prefer)";
                 Err(io::Error::new(io::ErrorKind::Unsupported, format!("{reason}; or {advice}")))
             }
-            Err(reason) => Ok((1, Err(DirectRefused::Unsupported(reason)))),
+            Err(reason) => Ok((1, Err(WhyNot::Unsupported(reason)))),
         }
     }
 }
@@ -378,7 +374,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let options = OpenOptions::new().direct(Fallback::Off);
         let opened = LocalFiles.open(file.path(), &options, page(512)).unwrap();
-        assert_eq!((opened.offset_align, opened.direct), (1, Err(DirectRefused::NotAsked)));
+        assert_eq!((opened.offset_align, opened.direct), (1, Err(WhyNot::NotAsked)));
         let mut odd = [0; 3];
         opened.disk.read_at(&mut [IoSliceMut::new(&mut odd)], 1).unwrap();
     }

@@ -16,12 +16,12 @@ use crate::{
     id::{FileId, PageSize},
     io::{
         buffers::Direction::{Read, Write as ToDisk},
-        file::{File, atomic_writes::NotAtomic, open_options::OpenOptions},
+        file::{File, open_options::OpenOptions},
         method::{Method, choice::open_method},
         operation::Operation,
         options::{IoMethod, UringOptions},
         report::MethodKind,
-        storage::{BlockingFile, Opened, Storage},
+        storage::{BlockingFile, Opened, Storage, WhyNot},
         tests::support::{SCHEDULING, TestArena, TestLease, is_alone, os_file, stamped},
     },
     observe::{Counter, Counters},
@@ -65,7 +65,7 @@ impl FrameBuffer {
         let on_disk = tempfile::NamedTempFile::new().unwrap();
         fs::write(on_disk.path(), stamped((BLOCKS * PAGE) as usize)).unwrap();
         let mut file = os_file(on_disk.path(), &OpenOptions::new()).unwrap();
-        file.opened.atomic_pages = Err(NotAtomic::NotAsked);
+        file.opened.atomic_pages = Err(WhyNot::NotAsked);
         if let Some(reason) = &file.may_block {
             println!("skipped: no ring reads this file: {reason}");
             return None;
