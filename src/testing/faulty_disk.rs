@@ -96,8 +96,7 @@ impl FaultyDisk {
         self.0.lock().faults.all.push(fault);
     }
 
-    /// Disturbs one transfer in `n`, by chance, in one of the ways that a system may disturb any transfer: it is cut short
-    /// anywhere, or fails with `EINTR`, `EAGAIN` or `ECANCELED`. No caller of the pool should notice. Example: [`FaultyDisk`].
+    /// Disturbs one transfer in `n`, by chance, as [`SimDisk::disturb`](super::SimDisk::disturb) does. Example: [`FaultyDisk`].
     ///
     /// # Panics
     /// If `n` is 0.

@@ -54,9 +54,14 @@ impl Later {
 impl Storage for Later {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         let opened = self.storage.open(path, options, page_size)?;
-        let seed = self.dice.lock().throw();
-        let file = Arc::new(LaterFile::new(opened.disk, seed)?);
-        let calls = Opened::asynchronous(file, opened.identity)?;
+        let dice = Dice::new(self.dice.lock().throw());
+        let line = Mutex::new(Unanswered { requests: Vec::new(), dice, is_closed: false });
+        let file = LaterFile(Arc::new(Serving { file: opened.disk, line, changed: Condvar::new() }));
+        for _ in 0..THREADS {
+            let serving = Arc::clone(&file.0);
+            thread::spawn("ringpool-later".to_owned(), move || serving.serve())?;
+        }
+        let calls = Opened::asynchronous(Arc::new(file), opened.identity)?;
         let atomic_pages = Err(WhyNot::Unsupported("requests that end later are not atomic here".to_owned()));
         Ok(Opened {
             disk: calls.disk,
@@ -126,17 +131,6 @@ struct Unanswered {
 }
 
 impl LaterFile {
-    fn new(file: Box<dyn BlockingFile>, seed: u64) -> io::Result<Self> {
-        let line = Unanswered { requests: Vec::new(), dice: Dice::new(seed), is_closed: false };
-        let serving = Arc::new(Serving { file, line: Mutex::new(line), changed: Condvar::new() });
-        let later = Self(Arc::clone(&serving));
-        for _ in 0..THREADS {
-            let serving = Arc::clone(&serving);
-            thread::spawn("ringpool-later".to_owned(), move || serving.serve())?;
-        }
-        Ok(later)
-    }
-
     fn ask(&self, request: LateRequest) {
         self.0.line.lock().requests.push(request);
         self.0.changed.notify_one();

@@ -144,7 +144,7 @@ impl SimDisk {
     #[must_use]
     pub fn file(&self, path: impl AsRef<Path>) -> SimFile {
         let file = self.0.state.lock().file_or_new(path.as_ref(), Name::DURABLE);
-        SimFile::new(OpenFile::buffered(self.clone(), file))
+        SimFile(OpenFile::buffered(self.clone(), file))
     }
 
     /// Returns a file's bytes, as they are read now. Example: [`SimDisk`].

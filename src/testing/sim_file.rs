@@ -28,13 +28,9 @@ use crate::io::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Debug)]
-pub struct SimFile(OpenFile);
+pub struct SimFile(pub(super) OpenFile);
 
 impl SimFile {
-    pub(super) fn new(file: OpenFile) -> Self {
-        Self(file)
-    }
-
     /// Reads bytes from `offset` on and returns how many were read; 0 at the end of the file. Example: [`SimFile`].
     ///
     /// # Errors

@@ -90,13 +90,6 @@ pub(crate) struct Backlog<L: Lease> {
     is_closed: bool,
 }
 
-pub(crate) struct Admitted<L: Lease> {
-    /// How many wait now that did not before.
-    pub(crate) queued: usize,
-    /// The first request for which there was no room; those behind it have not been asked for.
-    pub(crate) refused: Option<Operation<L>>,
-}
-
 struct Waiting<L: Lease> {
     operation: Operation<L>,
     /// Its offset in the file, here so that a search for neighbours stays in the slab.
@@ -191,12 +184,13 @@ impl<L: Lease> Backlog<L> {
         if self.is_closed { 0 } else { share(self.limits.waiting).saturating_sub(self.crowd) }
     }
 
-    /// Takes requests in, up to the first that there is no room for.
+    /// Takes requests in, up to the first that there is no room for. Returns how many wait now that did not before, and that first one; those
+    /// behind it have not been asked for.
     pub(crate) fn admit(
         &mut self,
         requests: &mut dyn Iterator<Item = Operation<L>>,
         counters: &Counters,
-    ) -> Admitted<L> {
+    ) -> (usize, Option<Operation<L>>) {
         let (mut queued, mut joined, mut refused) = (0, 0, None);
         for request in requests {
             match if self.is_closed { Err(request) } else { self.push(request) } {
@@ -210,7 +204,7 @@ impl<L: Lease> Backlog<L> {
         }
         counters.add(Counter::HandedOver, (queued + joined) as u64);
         counters.add(Counter::Joined, joined as u64);
-        Admitted { queued, refused }
+        (queued, refused)
     }
 
     /// Takes a request in, or returns it where too many wait.

@@ -51,18 +51,16 @@ pub enum TornPages {
     /// Every file must have a [`tag`](crate::OpenOptions::tag) of its own, under which it is known after a crash. Files must not
     /// be changed by other programs, or by a pool without the area, between a crash and the next opening.
     ///
-    /// A sync of a file that fails leaves pages that a power cut may tear, so the area keeps their copies until the file was
-    /// closed and opened again, or [given up](crate::BufferPool::give_up_torn_pages). Until then, other files are written while
-    /// the area has room beside those copies. When it has none, every write of a page that needs a copy fails with
-    /// [`Error::TornPages`](crate::Error::TornPages), which names the file's tag, and leaves the page dirty. A file with a page
-    /// that cannot be written has the same effect. Meanwhile each opening, closing and cut of a file with copies there adds a
-    /// page to the area, with no bound. These pages are used again once the file does not need its copies any more, and cut off
-    /// at the end of the pool.
+    /// The area keeps the copies of a file whose sync has failed, or with a page that cannot be written, until it was closed and opened
+    /// again, or [given up](crate::BufferPool::give_up_torn_pages). When it has no more room beside those copies, every write of a page that
+    /// needs a copy fails with [`Error::TornPages`](crate::Error::TornPages), which names the file's tag, and leaves the page dirty.
+    /// Meanwhile each opening, closing and cut of a file with copies there adds a page to the area, with no bound. These pages are used
+    /// again once the file does not need its copies any more, and cut off at the end of the pool.
     ///
-    /// A sync of the area that fails is final, as that of a file is: it may have lost copies that it was asked to keep. From then on every
-    /// write of a page that needs a copy, and the opening, cutting and closing of a file that has copies, fails with
-    /// [`Error::File`](crate::Error::File), which names the area and the first error. The pages stay dirty and readable; shut this pool
-    /// down with [`Shutdown::Discard`](crate::Shutdown::Discard) and build a new one.
+    /// A sync of the area that fails is final: it may have lost copies that it was asked to keep. From then on every write of a page that
+    /// needs a copy, and the opening, cutting and closing of a file that has copies, fails with [`Error::File`](crate::Error::File), which
+    /// names the area and the first error. The pages stay dirty and readable; shut this pool down with
+    /// [`Shutdown::Discard`](crate::Shutdown::Discard) and build a new one.
     ///
     /// After a crash, an area that was damaged since it was written (a bit flipped, a sector was lost) may have lost the newest copy of a
     /// page. An older copy is never put back over what may be newer, and no page that may be torn is handed out as whole:

@@ -27,10 +27,9 @@ use crate::{
 const IN_FLIGHT: NonZeroU32 = NonZeroU32::new(64).expect("it is not 0");
 
 impl File {
-    /// Opens the file at `path`. If it may be written to, its name is durable then, unless the options say
-    /// otherwise: the process that created it, this pool's or
-    /// an earlier one, may have been kept from syncing its folder. The caller grows it to `options.initial_blocks`, decides
-    /// against atomic writes, [refuses](Self::check_lock) a file that another pool has, and sets codec and places for LSNs.
+    /// Opens the file at `path`. If it may be written to, its name is durable then, unless the options say otherwise: the process that created
+    /// it may have been kept from syncing its folder. The caller grows it to `options.initial_blocks`, decides against atomic writes,
+    /// [refuses](Self::check_lock) a file that another pool has, and sets codec and places for LSNs.
     pub(crate) fn open(
         disk: &dyn Storage,
         id: FileId,

@@ -159,12 +159,10 @@ impl<L: Lease> QueueState<L> {
 impl<L: Lease> RequestQueue<L> {
     fn submit_each(self: &Arc<Self>, requests: &mut dyn Iterator<Item = Operation<L>>) {
         loop {
-            let refused = self.state.lock().backlog.admit(requests, &self.counters).refused;
+            let (_, refused) = self.state.lock().backlog.admit(requests, &self.counters);
             self.start_all();
-            match refused {
-                Some(refused) => drop(calling_thread::run(refused, &self.counters)),
-                None => return,
-            }
+            let Some(refused) = refused else { return };
+            calling_thread::run(refused, &self.counters);
         }
     }
 
@@ -311,7 +309,7 @@ mod tests {
 
     fn queue() -> WithAsynchronousFiles<TestLease> {
         let counters = Arc::new(Counters::new());
-        let method = Arc::new(calling_thread::Inline::new(Arc::clone(&counters)));
+        let method = Arc::new(calling_thread::Inline(Arc::clone(&counters)));
         WithAsynchronousFiles::new(method, &SCHEDULING, counters)
     }
 

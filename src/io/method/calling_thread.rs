@@ -73,19 +73,11 @@ pub(crate) fn run<L: Lease>(operation: Operation<L>, counters: &Counters) -> Opt
 }
 
 /// The `sync` method: the thread that submits transfers.
-pub(crate) struct Inline {
-    counters: Arc<Counters>,
-}
-
-impl Inline {
-    pub(crate) fn new(counters: Arc<Counters>) -> Self {
-        Self { counters }
-    }
-}
+pub(crate) struct Inline(pub(crate) Arc<Counters>);
 
 impl<L: Lease> Method<L> for Inline {
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
-        requests.for_each(|operation| drop(run(operation, &self.counters)));
+        requests.for_each(|operation| drop(run(operation, &self.0)));
     }
 
     fn room(&self, _file: &File) -> usize {

@@ -62,7 +62,7 @@ fn threads<L: Lease>(
 }
 
 fn sync<L: Lease>(counters: &Arc<Counters>) -> Rung<L> {
-    (Arc::new(Inline::new(Arc::clone(counters))), MethodKind::Sync, NOTHING_TO_REGISTER)
+    (Arc::new(Inline(Arc::clone(counters))), MethodKind::Sync, NOTHING_TO_REGISTER)
 }
 
 #[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]

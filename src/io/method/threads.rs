@@ -69,19 +69,6 @@ impl<L: Lease> Threads<L> {
         &self.0.workload().counters
     }
 
-    /// Takes requests in, up to the first that there is no room for, and calls threads for them.
-    fn admit(&self, requests: &mut dyn Iterator<Item = Operation<L>>) -> Option<Operation<L>> {
-        let mut state = self.0.lock();
-        let admitted = state.queue.admit(requests, self.counters());
-        let is_served = admitted.queued == 0 || self.0.call(&mut state, admitted.queued);
-        drop(state);
-        if !is_served && !seeded!("work_of_refused_threads_left") {
-            self.tell_that_there_is_none();
-            self.0.help_out(|| self.counters().add(Counter::Inline, 1));
-        }
-        admitted.refused
-    }
-
     #[cold]
     fn tell_that_there_is_none(&self) {
         if let Some(reason) = self.0.refusal()
@@ -127,7 +114,16 @@ impl<L: Lease> Workload for Transfers<L> {
 
 impl<L: Lease> Method<L> for Threads<L> {
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
-        while let Some(refused) = self.admit(requests) {
+        loop {
+            let mut state = self.0.lock();
+            let (queued, refused) = state.queue.admit(requests, self.counters());
+            let is_served = queued == 0 || self.0.call(&mut state, queued);
+            drop(state);
+            if !is_served && !seeded!("work_of_refused_threads_left") {
+                self.tell_that_there_is_none();
+                self.0.help_out(|| self.counters().add(Counter::Inline, 1));
+            }
+            let Some(refused) = refused else { return };
             calling_thread::run(refused, self.counters());
         }
     }

@@ -8,6 +8,7 @@ use std::{
     io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
+    sync::mpsc::{self, Receiver},
 };
 
 use super::{
@@ -26,7 +27,7 @@ use crate::{
         storage::{Lock, Opened, Storage},
     },
     sync::{
-        Arc, Condvar, Mutex, thread,
+        Arc, Mutex, thread,
         time::{self, Duration, Instant},
     },
     testing::Dice,
@@ -49,7 +50,6 @@ pub(super) struct Checker {
     pub(super) storage: Mutex<Arc<dyn Storage>>,
     pub(super) settings: CheckSettings,
     watched: Mutex<Watched>,
-    changed: Condvar,
     ended: Mutex<EndedMemory>,
 }
 
@@ -76,7 +76,6 @@ const AFTER_THE_END: Duration = Duration::from_millis(30);
 struct Watched {
     step: CheckStep,
     since: Instant,
-    outcome: Option<Kept>,
     files: u32,
     names: BTreeSet<PathBuf>,
     /// Of the files that are there.
@@ -137,20 +136,13 @@ impl Checker {
         let watched = Watched {
             step: CheckStep { promise: EndsEach, asked: "nothing yet".to_owned(), seed: settings.seed },
             since: time::now(),
-            outcome: None,
             files: 0,
             names: BTreeSet::new(),
             identities: BTreeMap::new(),
             kept: BTreeSet::new(),
             report: ConformanceReport::default(),
         };
-        Self {
-            storage: Mutex::new(storage),
-            settings,
-            watched: Mutex::new(watched),
-            changed: Condvar::new(),
-            ended: Mutex::default(),
-        }
+        Self { storage: Mutex::new(storage), settings, watched: Mutex::new(watched), ended: Mutex::default() }
     }
 
     /// Runs the checks in a thread of its own, and gives up where a call does not return.
@@ -160,33 +152,32 @@ impl Checker {
     ) -> Kept<ConformanceReport> {
         let checker = Arc::new(self);
         let of_thread = Arc::clone(&checker);
+        let (ending, ended) = mpsc::channel();
         let spawned = thread::spawn("ringpool-conform".to_owned(), move || {
             let checked = catch_unwind(AssertUnwindSafe(|| checks(&of_thread)));
             let outcome = checked.unwrap_or_else(|panic| Err(of_thread.panicked(&*panic)));
             let settled = of_thread.settle();
             of_thread.remove_files();
-            of_thread.watched.lock().outcome = Some(outcome.and(settled));
-            of_thread.changed.notify_all();
+            let _ = ending.send(outcome.and(settled));
         });
         checker.watched.lock().step.done(spawned)?;
-        checker.watch()?;
+        checker.watch(&ended)?;
         let watched = checker.watched.lock();
         Ok(ConformanceReport { kept: watched.kept.iter().copied().collect(), ..watched.report.clone() })
     }
 
     /// Waits for the outcome, as long as there is progress.
-    fn watch(&self) -> Kept {
+    fn watch(&self, ended: &Receiver<Kept>) -> Kept {
         // A request that is late is found by the thread that waits for it; the rest is for calls that do not return.
         let patience = self.settings.patience.saturating_mul(2);
-        let mut watched = self.watched.lock();
         loop {
-            if let Some(outcome) = watched.outcome.take() {
+            if let Ok(outcome) = ended.recv_timeout(patience / 8) {
                 return outcome;
             }
+            let watched = self.watched.lock();
             if watched.since.elapsed() > patience {
                 return Err(watched.step.late(patience, "a call of the storage"));
             }
-            watched = self.changed.wait_until(watched, time::deadline_after(patience / 8));
         }
     }
 

@@ -40,11 +40,6 @@ impl SectorStamp {
         let word = |at: usize| u32::from_le_bytes([cell[at], cell[at + 1], cell[at + 2], cell[at + 3]]);
         Self { file: word(0), block: word(4), sector: word(8), version: word(12) }
     }
-
-    fn is_in(self, sector: &[u8]) -> bool {
-        let cell = self.cell();
-        sector.chunks_exact(CELL).all(|found| found == cell)
-    }
 }
 
 impl fmt::Display for SectorStamp {
@@ -136,7 +131,10 @@ pub(super) fn check_ended(memory: &[u8]) -> Result<(), Unlike> {
 
 /// Returns whether any sector is as [`mark_unfilled`] has left it.
 pub(super) fn has_unfilled(page: &[u8]) -> bool {
-    page.chunks_exact(SECTOR).enumerate().any(|(at, sector)| BEFORE_READ.stamp(at, 1).is_in(sector))
+    page.chunks_exact(SECTOR).enumerate().any(|(at, sector)| {
+        let cell = BEFORE_READ.stamp(at, 1).cell();
+        sector.chunks_exact(CELL).all(|found| found == cell)
+    })
 }
 
 #[cfg(test)]

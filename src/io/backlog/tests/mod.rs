@@ -411,14 +411,14 @@ fn a_closed_backlog_refuses_and_keeps_what_it_has() {
     let counters = Counters::new();
     let mut rest =
         [0, 1, 10, 20, 30, 40, 50].into_iter().map(|block| arena.request(Read, &file, block * 512, &[512]));
-    let admitted = backlog.admit(&mut rest, &counters);
-    assert_eq!((admitted.queued, admitted.refused.map(|request| request.offset)), (4, Some(40 * 512)));
+    let (queued, refused) = backlog.admit(&mut rest, &counters);
+    assert_eq!((queued, refused.map(|request| request.offset)), (4, Some(40 * 512)));
     assert_eq!(rest.len(), 1, "what is behind the refused one was not asked for");
     assert_eq!((counters.get(Counter::HandedOver), counters.get(Counter::Joined)), (5, 1));
     let _going = backlog.next().expect("one can go");
     backlog.close();
-    let admitted = backlog.admit(&mut rest, &counters);
-    assert_eq!((admitted.queued, admitted.refused.map(|request| request.offset)), (0, Some(50 * 512)));
+    let (queued, refused) = backlog.admit(&mut rest, &counters);
+    assert_eq!((queued, refused.map(|request| request.offset)), (0, Some(50 * 512)));
     assert!(backlog.room() == 0 && !backlog.is_finished());
     assert_eq!(backlog.take_all().len(), 3);
     assert!(backlog.is_finished());

@@ -10,12 +10,11 @@
 use std::{io, iter, os::fd::RawFd, sync::mpsc};
 
 use super::{
-    setup::{Abilities, RingMemory, refused},
+    setup::{Abilities, refused},
     worker::{Errand, SetupReport, UringWorker},
 };
 use crate::{
     io::{
-        backlog::BacklogLimits,
         file::File,
         method::{Chunk, Method, MethodChange, calling_thread, threads::Threads},
         operation::{Lease, Operation},
@@ -37,9 +36,6 @@ const ASIDE: ThreadLimits =
 
 /// Bytes of a file, a power of two, that go to one worker.
 const STRETCH: u64 = 4 << 20;
-
-/// How many requests may wait for each that can be in flight.
-const QUEUED_PER_SLOT: usize = 4;
 
 pub(in crate::io) struct Uring<L: Lease> {
     workers: Vec<Arc<UringWorker<L>>>,
@@ -73,18 +69,14 @@ impl<L: Lease> Uring<L> {
         registered_with: Option<RawFd>,
         scheduling: &Scheduling,
     ) -> SetupReport {
-        let in_flight = options.queue_depth as usize;
-        let limits =
-            BacklogLimits { waiting: QUEUED_PER_SLOT * in_flight, in_flight, combine: scheduling.combine };
-        let worker = UringWorker::new(limits, Arc::clone(&self.aside), Arc::clone(&self.counters))
-            .map_err(refused("eventfd"))?;
+        let (beside, counters) = (Arc::clone(&self.aside), Arc::clone(&self.counters));
+        let worker = UringWorker::new(options, scheduling, beside, counters).map_err(refused("eventfd"))?;
         let worker = Arc::new(worker);
         // The ring is not for shuttle, and neither is this channel: it is used once.
         let (report, reported) = mpsc::sync_channel(1);
         let handle = thread::spawn("ringpool-uring".into(), {
-            let (worker, options, scheduling) = (Arc::clone(&worker), options.clone(), *scheduling);
-            let memory = RingMemory { chunks: chunks.to_vec(), registered_with };
-            move || worker.run(&options, &memory, &scheduling, &report)
+            let (worker, options, chunks) = (Arc::clone(&worker), options.clone(), chunks.to_vec());
+            move || worker.run(&options, &chunks, registered_with, &report)
         })
         .map_err(refused("starting a thread"))?;
         let report =
@@ -129,22 +121,18 @@ impl<L: Lease> UringWorker<L> {
     }
 
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
-        while let Some(refused) = self.admit(requests) {
+        loop {
+            let mut inbox = self.inbox.lock();
+            let (queued, refused) = inbox.backlog.admit(requests, &self.counters);
+            // A request that cannot go now can go when something in flight is over, and that wakes the worker anyhow.
+            let wake = queued > 0 && inbox.backlog.has_next();
+            drop(inbox);
+            if wake {
+                self.wake_event.signal();
+            }
+            let Some(refused) = refused else { return };
             calling_thread::run(refused, &self.counters);
         }
-    }
-
-    /// Takes requests in, up to the first that there is no room for, and wakes the worker for them.
-    fn admit(&self, requests: &mut dyn Iterator<Item = Operation<L>>) -> Option<Operation<L>> {
-        let mut inbox = self.inbox.lock();
-        let admitted = inbox.backlog.admit(requests, &self.counters);
-        // A request that cannot go now can go when something in flight is over, and that wakes the worker anyhow.
-        let wake = admitted.queued > 0 && inbox.backlog.has_next();
-        drop(inbox);
-        if wake {
-            self.wake_event.signal();
-        }
-        admitted.refused
     }
 
     fn forget(&self, file: &File) {

@@ -19,10 +19,7 @@ use rustix::{
     process::{Resource, getrlimit},
 };
 
-use super::{
-    trouble::{Remedy, Trouble},
-    witness::Witness,
-};
+use super::{trouble::Trouble, witness::Witness};
 use crate::{
     io::{
         method::Chunk,
@@ -68,17 +65,12 @@ impl Abilities {
     }
 }
 
-#[derive(Debug)]
-pub(super) struct RingMemory {
-    pub(super) chunks: Vec<Chunk>,
-    /// A ring that has registered it already, from which it can be cloned.
-    pub(super) registered_with: Option<RawFd>,
-}
-
-/// Makes a ring for `options.queue_depth` requests and one wake-up. The witness tells when the kernel is done with it.
+/// Makes a ring for `options.queue_depth` requests and one wake-up. The memory is registered, or cloned from a ring that has registered
+/// it already. The witness tells when the kernel is done with the ring.
 pub(super) fn open(
     options: &UringOptions,
-    memory: &RingMemory,
+    chunks: &[Chunk],
+    registered_with: Option<RawFd>,
 ) -> Result<(IoUring, Witness, Abilities), String> {
     let mut ring = build(options.queue_depth + 1).map_err(refused("io_uring_setup"))?;
     let room = ring.params().cq_entries();
@@ -99,7 +91,7 @@ pub(super) fn open(
     let _ = ring.submitter().register_iowq_max_workers(&mut { KERNEL_WORKERS });
     let (fixed_files, witness) = register_files(&ring, options.fixed_files)?;
     let abilities = Abilities {
-        fixed_buffers: register_buffers(&ring, options.fixed_buffers, memory)?,
+        fixed_buffers: register_buffers(&ring, options.fixed_buffers, chunks, registered_with)?,
         fixed_files,
         vectored_fixed: knows(&[opcode::ReadvFixed::CODE, opcode::WritevFixed::CODE]),
         timed_waits: ring.params().is_feature_ext_arg(),
@@ -115,10 +107,9 @@ fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
             Ok(done) => return Ok(done),
             Err(error) => error,
         };
-        match trouble.remedy(&error, time::now()) {
-            Remedy::Repeat => {}
-            Remedy::Rest(rest) => thread::park_timeout(rest),
-            Remedy::GiveUp => return Err(error),
+        match trouble.pause_after(&error, time::now()) {
+            Some(pause) => thread::park_timeout(pause),
+            None => return Err(error),
         }
     }
 }
@@ -204,8 +195,12 @@ fn registration(
     }
 }
 
-fn register_buffers(ring: &IoUring, wanted: Fallback, memory: &RingMemory) -> Result<Registration, String> {
-    let RingMemory { chunks, registered_with } = memory;
+fn register_buffers(
+    ring: &IoUring,
+    wanted: Fallback,
+    chunks: &[Chunk],
+    registered_with: Option<RawFd>,
+) -> Result<Registration, String> {
     if wanted == Fallback::Off {
         return Ok(Registration::NotAsked);
     }
@@ -323,8 +318,7 @@ mod tests {
             assert!(try_a_read(&mut ring).is_err());
         }
         let depths = UringOptions { queue_depth: 1 << 20, ..UringOptions::default() };
-        let nothing = RingMemory { chunks: Vec::new(), registered_with: None };
-        assert!(super::open(&depths, &nothing).is_err(), "more than a ring holds");
+        assert!(super::open(&depths, &[], None).is_err(), "more than a ring holds");
         assert_eq!(open(), before);
     }
 }

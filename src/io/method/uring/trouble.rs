@@ -14,13 +14,6 @@ use crate::sync::time::{Duration, Instant};
 const FIRST_REST: Duration = Duration::from_micros(50);
 const LONGEST_REST: Duration = Duration::from_millis(2);
 
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Remedy {
-    Repeat,
-    Rest(Duration),
-    GiveUp,
-}
-
 /// Calls that fail in a row.
 #[derive(Debug)]
 pub(super) struct Trouble {
@@ -40,18 +33,19 @@ impl Trouble {
         self.row = None;
     }
 
-    pub(super) fn remedy(&mut self, error: &io::Error, now: Instant) -> Remedy {
+    /// Returns after which pause the failed call is to be made again; `None` to give it up.
+    pub(super) fn pause_after(&mut self, error: &io::Error, now: Instant) -> Option<Duration> {
         match Errno::from_io_error(error) {
-            Some(Errno::INTR) if !seeded!("signal_counts_as_failure") => Remedy::Repeat,
+            Some(Errno::INTR) if !seeded!("signal_counts_as_failure") => Some(Duration::ZERO),
             Some(Errno::AGAIN | Errno::BUSY | Errno::NOMEM) => {
                 let (since, rest) = self.row.unwrap_or((now, FIRST_REST));
                 if now.saturating_duration_since(since) >= self.patience {
-                    return Remedy::GiveUp;
+                    return None;
                 }
                 self.row = Some((since, (2 * rest).min(LONGEST_REST)));
-                Remedy::Rest(rest)
+                Some(rest)
             }
-            _ => Remedy::GiveUp,
+            _ => None,
         }
     }
 }
@@ -77,7 +71,7 @@ mod tests {
     fn signals_are_no_failures_however_many() {
         let mut trouble = Trouble::new(Duration::ZERO);
         for _ in 0..10_000 {
-            assert_eq!(trouble.remedy(&error(Errno::INTR), time::now()), Remedy::Repeat);
+            assert_eq!(trouble.pause_after(&error(Errno::INTR), time::now()), Some(Duration::ZERO));
         }
     }
 
@@ -87,7 +81,7 @@ mod tests {
         for errno in [Errno::AGAIN, Errno::BUSY, Errno::NOMEM] {
             let mut trouble = Trouble::new(Duration::from_secs(5));
             let (mut at, mut tries) = (start, 0);
-            while let Remedy::Rest(rest) = trouble.remedy(&error(errno), at) {
+            while let Some(rest) = trouble.pause_after(&error(errno), at) {
                 assert!((FIRST_REST..=LONGEST_REST).contains(&rest));
                 (at, tries) = (at + rest, tries + 1);
             }
@@ -95,7 +89,7 @@ mod tests {
             assert!(took >= Duration::from_secs(5) && took < Duration::from_secs(6), "{took:?}");
             assert!(tries > 1_000, "{tries} tries");
             trouble.end();
-            assert_eq!(trouble.remedy(&error(errno), at), Remedy::Rest(FIRST_REST));
+            assert_eq!(trouble.pause_after(&error(errno), at), Some(FIRST_REST));
         }
     }
 
@@ -103,7 +97,7 @@ mod tests {
     fn what_is_forbidden_is_given_up_at_once() {
         for errno in [Errno::PERM, Errno::NOSYS, Errno::BADF, Errno::INVAL, Errno::IO] {
             let mut trouble = Trouble::new(Duration::from_secs(5));
-            assert_eq!(trouble.remedy(&error(errno), time::now()), Remedy::GiveUp, "{errno:?}");
+            assert_eq!(trouble.pause_after(&error(errno), time::now()), None, "{errno:?}");
         }
     }
 

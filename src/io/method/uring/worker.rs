@@ -23,7 +23,7 @@ use std::{
 
 use super::{
     ring::{Ring, RingWait, WakeEvent},
-    setup::{self, Abilities, RingMemory},
+    setup::{self, Abilities},
 };
 use crate::{
     events,
@@ -46,6 +46,9 @@ const BOUNDED_WAIT: Duration = Duration::from_micros(200);
 
 /// How long to wait for the end of a lost ring with nothing in flight, so that its wake event can be freed.
 const WAKE_EVENT_PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many requests may wait for each that can be in flight.
+const QUEUED_PER_SLOT: usize = 4;
 
 /// The ring's descriptor, as long as the worker lives, and what the ring can do.
 pub(super) type SetupReport = Result<(RawFd, Abilities), String>;
@@ -80,13 +83,18 @@ pub(super) enum Errand {
 
 impl<L: Lease> UringWorker<L> {
     pub(super) fn new(
-        limits: BacklogLimits,
+        options: &UringOptions,
+        scheduling: &Scheduling,
         beside: Arc<Threads<L>>,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
+        let in_flight = options.queue_depth as usize;
+        let waiting = QUEUED_PER_SLOT * in_flight;
+        let mut backlog = Backlog::new(BacklogLimits { waiting, in_flight, combine: scheduling.combine });
+        backlog.limit_background(scheduling.background);
         Ok(Self {
             handle: Mutex::new(None),
-            inbox: Mutex::new(Inbox { backlog: Backlog::new(limits), errands: Some(Vec::new()) }),
+            inbox: Mutex::new(Inbox { backlog, errands: Some(Vec::new()) }),
             wake_event: Arc::new(WakeEvent::new()?),
             lost: OnceLock::new(),
             beside,
@@ -97,11 +105,11 @@ impl<L: Lease> UringWorker<L> {
     pub(super) fn run(
         &self,
         options: &UringOptions,
-        memory: &RingMemory,
-        scheduling: &Scheduling,
+        chunks: &[Chunk],
+        registered_with: Option<RawFd>,
         report: &mpsc::SyncSender<SetupReport>,
     ) {
-        let (mut uring, witness, abilities) = match setup::open(options, memory) {
+        let (mut uring, witness, abilities) = match setup::open(options, chunks, registered_with) {
             Ok(opened) => opened,
             Err(refusal) => return drop(report.send(Err(refusal))),
         };
@@ -110,7 +118,6 @@ impl<L: Lease> UringWorker<L> {
         let mut ring = Ring::new(&mut uring, &abilities, options.queue_depth, wake_event, counters);
         let has_bounded_waits = abilities.timed_waits;
         if report.send(Ok((fd, abilities))).is_ok() {
-            self.inbox.lock().backlog.limit_background(scheduling.background);
             let starting = Vec::with_capacity(ring.room());
             let service = RunLoop {
                 shared: self,

@@ -33,7 +33,7 @@ use slab::Slab;
 use super::tests::refusals;
 use super::{
     setup::{Abilities, FILE_SLOTS, to_iovec},
-    trouble::{self, Remedy, Trouble},
+    trouble::{self, Trouble},
 };
 use crate::{
     id::FileId,
@@ -313,16 +313,13 @@ impl<'r, L: Lease> Ring<'r, L> {
                 return Ok(());
             }
         };
-        match self.trouble.remedy(&error, time::now()) {
-            Remedy::Repeat => Ok(()),
-            Remedy::Rest(rest) => {
-                thread::park_timeout(rest);
-                // A call that cannot submit does not look for completions either, and those may be the cure.
-                let _ = self.look(0);
-                Ok(())
-            }
-            Remedy::GiveUp => Err(error),
+        let Some(pause) = self.trouble.pause_after(&error, time::now()) else { return Err(error) };
+        if !pause.is_zero() {
+            thread::park_timeout(pause);
+            // A call that cannot submit does not look for completions either, and those may be the cure.
+            let _ = self.look(0);
         }
+        Ok(())
     }
 
     /// Takes in every completion: a request that is over goes to those that [`finish`](Self::finish) ends; for others the next
