@@ -22,7 +22,7 @@ pub struct Scale {
 }
 
 impl Scale {
-    pub const FULL: Self = Self { rows: 240_000, commits: 60, bulk_rows: 60_000, lookups: 20_000 };
+    pub const FULL: Self = Self { rows: 240_000, commits: 600, bulk_rows: 60_000, lookups: 20_000 };
     pub const QUICK: Self = Self { rows: 120_000, commits: 20, bulk_rows: 20_000, lookups: 10_000 };
 
     /// Returns the argument that asks for it.
