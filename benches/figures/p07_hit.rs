@@ -8,7 +8,7 @@
 use std::hint::black_box;
 
 use lab::floor::{self, Floor};
-use lab::measure::on_threads;
+use lab::measure::{on_cores, on_threads};
 use lab::report::FigureRow;
 use lab::{Arm, Result, Sample};
 use ringpool::{BufferPool, FileId, OpenOptions, PageHint, PageId};
@@ -186,7 +186,7 @@ impl Resident {
     }
 
     fn hit_all(&self, orders: &[Vec<u32>], hit: impl Fn(u32) -> u64 + Sync) -> Sample {
-        let (_, elapsed) = on_threads(orders.len(), |thread| {
+        let (_, elapsed) = on_cores(orders.len(), |thread| {
             black_box(orders[thread].iter().fold(0, |sum: u64, &page| sum.wrapping_add(hit(page))))
         });
         elapsed.sample(orders.iter().map(|order| order.len() as u64).sum(), 0)

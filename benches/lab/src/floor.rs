@@ -13,7 +13,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 
-use crate::measure::{Sample, on_threads};
+use crate::measure::{Sample, on_cores};
 use crate::region::Region;
 
 const WORD: usize = size_of::<u64>();
@@ -54,7 +54,7 @@ impl Floor {
     /// see [`ns_per_hit`].
     #[must_use]
     pub fn run(&self, orders: &[Vec<u32>]) -> Sample {
-        let (_, elapsed) = on_threads(orders.len(), |thread| black_box(self.hit_all(&orders[thread])));
+        let (_, elapsed) = on_cores(orders.len(), |thread| black_box(self.hit_all(&orders[thread])));
         elapsed.sample(orders.iter().map(|order| order.len() as u64).sum(), 0)
     }
 

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 
 /// What one arm did in one round, and the time and CPU that it took.
@@ -226,6 +227,14 @@ impl Elapsed {
 ///
 /// If `work` panics.
 pub fn on_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> (Vec<T>, Elapsed) {
+    start(threads, |_| (), work)
+}
+
+fn start<T: Send>(
+    threads: usize,
+    prepare: impl Fn(usize) + Sync,
+    work: impl Fn(usize) -> T + Sync,
+) -> (Vec<T>, Elapsed) {
     if threads == 1 {
         let meter = Meter::start();
         let answer = work(0);
@@ -233,6 +242,7 @@ pub fn on_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> 
     }
     let ready = Barrier::new(threads + 1);
     let run = |number| {
+        prepare(number);
         ready.wait();
         work(number)
     };
@@ -244,6 +254,27 @@ pub fn on_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> 
             running.into_iter().map(|thread| thread.join().expect("a measured thread panicked")).collect();
         (answers, meter.stop())
     })
+}
+
+/// Runs `work` as [`on_threads`] does, each of several threads on a core of its own. For runs of some milliseconds: threads that
+/// start together may share a core until the scheduler looks at them again, which takes it as long as the run.
+///
+/// # Panics
+///
+/// If `work` panics.
+pub fn on_cores<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> (Vec<T>, Elapsed) {
+    // Before the threads are ready, so that moving them is not measured.
+    start(threads, |number| _ = stay_on_core(number), work)
+}
+
+/// Has the calling thread run on one core only. Fails where there is none of this number that the thread may use.
+fn stay_on_core(number: usize) -> rustix::io::Result<()> {
+    let may_use = sched_getaffinity(None)?;
+    let mut cores = (0..CpuSet::MAX_CPU).filter(|&core| may_use.is_set(core));
+    let core = cores.nth(number).ok_or(rustix::io::Errno::INVAL)?;
+    let mut only = CpuSet::new();
+    only.set(core);
+    sched_setaffinity(None, &only)
 }
 
 /// Returns the user and system time of every thread of this process, ended ones included, to the nanosecond (`getrusage` gives the

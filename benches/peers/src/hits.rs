@@ -2,7 +2,7 @@
 
 use lab::{
     Arm, Result, Sample,
-    measure::on_threads,
+    measure::on_cores,
     report::{Align, Table},
     stats::Spread,
 };
@@ -88,7 +88,7 @@ fn hit_all(peer: &dyn Peer, orders: &[Vec<u32>]) -> Result<Sample> {
     for order in warm_ups(orders) {
         peer.hit_all(&order);
     }
-    let (sums, elapsed) = on_threads(orders.len(), |thread| peer.hit_all(&orders[thread]));
+    let (sums, elapsed) = on_cores(orders.len(), |thread| peer.hit_all(&orders[thread]));
     let right = orders.iter().map(|order| order.iter().copied().map(u64::from).sum::<u64>());
     if !right.eq(sums) {
         return Err("these are not the bytes of the pages that were asked for".into());
