@@ -138,7 +138,6 @@ impl CleanList {
         self.demand.swap(0, Ordering::Relaxed)
     }
 
-    /// Sets the mark: the writer is woken as soon as fewer than `mark` are left; 0 where there is no writer any more.
     pub(crate) fn set_mark(&self, mark: usize) {
         self.mark.store(mark, Ordering::Relaxed);
     }

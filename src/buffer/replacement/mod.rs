@@ -14,7 +14,7 @@
 //!
 //! Invariants: 1. every frame is in one queue of one shard. A frame that is taken becomes the newest of the small queue. Only a pool
 //! that shrinks takes frames out; 2. a frame among the free ones has no page, and gets one only from the thread that takes it out of
-//! there. (A free frame may be in the small queue: one whose waiters, after a failed read, still had pins when it was to be taken.)
+//! there, and no sweep meets it. (A free frame may be in the small queue: one whose waiters, after a failed read, still had pins when it was to be taken.)
 //!
 //! Lock order: a shard's lock, then state words. Nothing else is locked, woken or waited for under it. PostgreSQL: `freelist.c`.
 
@@ -225,7 +225,8 @@ impl Replacement {
         self.visit((first..shards).chain(0..first), sweep)
     }
 
-    /// Changes the page of a frame that was claimed outside a sweep. If the shard is locked the frame stays where it is in its queue.
+    /// Changes the page of a frame that was claimed outside a sweep. If the shard is locked the frame stays where it is in its queue,
+    /// and its next page has a little less time.
     pub(super) fn renew<'a>(&self, no: FrameNo, is_remembered: bool, frame: impl Fn(FrameNo) -> Frame<'a>) {
         let (shard, index) = self.layout.place_of(no);
         match self.shards[shard].try_lock() {
