@@ -177,23 +177,6 @@ impl Fetch {
         result.ok_or(self)
     }
 
-    /// Continues as a task.
-    #[inline]
-    pub(super) fn step(&mut self, waker: &Waker) -> Poll<Result<PinnedPage>> {
-        let result = match std::mem::replace(&mut self.stage, FetchStage::Done) {
-            FetchStage::Ready(page) => Ok(page),
-            FetchStage::Miss(mut miss) => match miss.step(Drive::Task, waker) {
-                Poll::Ready(result) => result,
-                Poll::Pending => {
-                    self.stage = FetchStage::Miss(miss);
-                    return Poll::Pending;
-                }
-            },
-            FetchStage::Done => panic!("a fetch was polled after it had given its page"),
-        };
-        Poll::Ready(result)
-    }
-
     /// Returns whether the page can be had without waiting. Example: [`Fetch`].
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -210,7 +193,28 @@ impl Future for Fetch {
 
     #[inline]
     fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        poll_budget::poll(cx, |waker| self.step(waker))
+        poll_budget::poll(cx, |waker| self.step(Drive::Task, waker))
+    }
+}
+
+impl PollStep for Fetch {
+    type Output = Result<PinnedPage>;
+
+    #[inline]
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
+        if let FetchStage::Miss(miss) = &mut self.stage {
+            let result = ready!(miss.step(drive, waker));
+            self.stage = FetchStage::Done;
+            return Poll::Ready(result);
+        }
+        match std::mem::replace(&mut self.stage, FetchStage::Done) {
+            FetchStage::Ready(page) => Poll::Ready(Ok(page)),
+            _ => panic!("a fetch was polled after it had given its page"),
+        }
+    }
+
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        matches!(&self.stage, FetchStage::Miss(miss) if miss.is_sure_of_its_wake_up())
     }
 }
 

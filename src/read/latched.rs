@@ -38,7 +38,9 @@ trait Guard: Sized {
     fn now(shared: &Shared, at: PageAt) -> Option<Self>;
 
     /// Refuses a page on which this guard is not allowed.
-    fn check(page: &PinnedPage) -> Result<()>;
+    fn check(_: &PinnedPage) -> Result<()> {
+        Ok(())
+    }
 
     /// Makes the guard from a pin that has the latch.
     fn of_latched(pin: Pin) -> Self;
@@ -60,10 +62,6 @@ impl Guard for OwnedPageRead {
         };
         shared.counters.hits.add_by(thread, at.page.file, 1);
         Some(Self::new(pin))
-    }
-
-    fn check(_: &PinnedPage) -> Result<()> {
-        Ok(())
     }
 
     fn of_latched(pin: Pin) -> Self {
@@ -133,15 +131,7 @@ impl<G: Guard> Access<G> {
 
     #[cold]
     fn wait_for_it(mut self) -> Result<G> {
-        if let Self::Done = self {
-            return Err(Error::ShutDown);
-        }
-        if let Self::Fetching(fetch) = self {
-            let page = fetch.wait()?;
-            G::check(&page)?;
-            self = Self::Latching(Latching::new(page, G::LATCH));
-        }
-        self.run_to_end()
+        if let Self::Done = self { Err(Error::ShutDown) } else { self.run_to_end() }
     }
 
     /// Returns the guard if there is no need to wait for it, or why it can never be had.
@@ -194,7 +184,7 @@ impl<G: Guard> Access<G> {
     fn go_on(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<G>> {
         loop {
             let next = match self {
-                Self::Fetching(fetch) => ready!(fetch.step(waker)).and_then(|page| {
+                Self::Fetching(fetch) => ready!(fetch.step(drive, waker)).and_then(|page| {
                     G::check(&page)?;
                     Ok(Self::Latching(Latching::new(page, G::LATCH)))
                 }),
@@ -225,9 +215,12 @@ impl<G: Guard> PollStep for Access<G> {
         self.go_on(drive, waker)
     }
 
-    /// Returns whether a wake-up is certain: a latch is handed over, but a frame may be missed.
     fn is_sure_of_its_wake_up(&self) -> bool {
-        matches!(self, Self::Latching(latching) if latching.is_sure_of_its_wake_up())
+        match self {
+            Self::Fetching(fetch) => fetch.is_sure_of_its_wake_up(),
+            Self::Latching(latching) => latching.is_sure_of_its_wake_up(),
+            Self::Ready(_) | Self::Done => true,
+        }
     }
 }
 

@@ -6,17 +6,16 @@
 
 use std::{
     collections::VecDeque,
-    fmt, mem,
+    fmt,
     pin::Pin as StdPin,
     task::{Context, Poll, Waker, ready},
 };
 
 use super::{FetchMany, ManyStage, group::Group};
 use crate::{
-    buffer::{frame::waiters::Ticket, page::PinnedPage},
+    buffer::page::PinnedPage,
     error::Result,
     read::fetch::Miss,
-    runtime::operation::read::{self, ReadOutcome},
     sync::{
         poll_budget,
         wait::{Drive, PollStep},
@@ -60,8 +59,8 @@ pub struct Arrivals {
 /// Pages that are still open.
 struct Coming {
     group: Group,
-    /// Their places in the list, each with the wait for its read.
-    open: Vec<(usize, Option<Ticket>)>,
+    /// Their places in the list.
+    open: Vec<usize>,
     /// Those that are fetched each by itself. All but the last are being read.
     alone: Vec<(usize, Miss)>,
     /// Whether any page has come.
@@ -73,15 +72,10 @@ impl Arrivals {
         let (mut arrived, mut coming) = (VecDeque::new(), None);
         match many.stage {
             ManyStage::Ready(pages) => arrived.extend(pages.into_iter().map(Ok).enumerate()),
-            ManyStage::Refused(error, pages) => arrived.extend((0..pages).map(|at| (at, Err(error.clone())))),
             ManyStage::Missing(all) => {
-                let open = (0..all.group.pages.len()).map(|at| (at, None)).collect();
-                coming = Some(Box::new(Coming {
-                    group: all.into_group(),
-                    open,
-                    alone: Vec::new(),
-                    has_pages: false,
-                }));
+                let open = (0..all.group.pages.len()).collect();
+                coming =
+                    Some(Box::new(Coming { group: all.group, open, alone: Vec::new(), has_pages: false }));
             }
             ManyStage::Done => {}
         }
@@ -120,8 +114,9 @@ impl PollStep for Arrivals {
                 }
                 Ok(()) => coming.group.lower_need(coming.remaining()),
                 Err(error) => {
-                    let open = coming.take_open().into_iter();
-                    self.arrived.extend(open.map(|at| (at, Err(error.clone()))));
+                    coming.open.extend(coming.alone.drain(..).map(|(at, _)| at));
+                    coming.open.sort_unstable();
+                    self.arrived.extend(coming.open.iter().map(|&at| (at, Err(error.clone()))));
                     self.coming = None;
                 }
             }
@@ -171,9 +166,9 @@ impl Coming {
             if next == self.alone.len() {
                 let is_waiting_for_a_frame =
                     self.alone.last().is_some_and(|(_, miss)| !miss.is_sure_of_its_wake_up());
-                let unread = self.open.iter().position(|&(at, _)| self.group.pins[at].is_none());
+                let unread = self.open.iter().position(|&at| self.group.pins[at].is_none());
                 let Some(unread) = unread.filter(|_| !is_waiting_for_a_frame) else { return };
-                let (at, _) = self.open.swap_remove(unread);
+                let at = self.open.swap_remove(unread);
                 self.alone.push((at, self.group.miss(at)));
             }
             // A thread transfers the last page itself, and no page while others may arrive.
@@ -194,74 +189,26 @@ impl Coming {
         }
     }
 
-    /// Looks at each open page, when none is known to have arrived. Gets in line for the end of each read that is under way.
+    /// Looks at each open page, when none is known to have arrived.
     fn collect(&mut self, arrived: &mut VecDeque<Arrival>, waker: &Waker) {
-        let Group { shared, pins, .. } = &mut self.group;
+        let Self { group, open, .. } = self;
         let mut kept = false;
-        self.open.retain_mut(|(at, wait)| {
+        open.retain(|&at| {
             if kept && seeded!("arrivals_in_the_order_of_the_list") {
                 return true;
             }
             kept = true;
-            let slot = &mut pins[*at];
-            loop {
-                let Some(pin) = slot else { return true };
-                if let Some(ticket) = wait {
-                    if pin.frames().waiters.poll(ticket, waker).is_pending() {
-                        return true;
-                    }
-                    // The frame shows how the read ended.
-                    *wait = None;
-                }
-                let arrival = match read::look(&shared.pool, &shared.files, pin) {
-                    Ok(ReadOutcome::Here) => {
-                        let Some(pin) = slot.take() else { return true };
-                        Ok(PinnedPage::new(pin))
-                    }
-                    Ok(ReadOutcome::Reading) => {
-                        *wait = pin.enlist_for_read(waker);
-                        if wait.is_some() {
-                            return true;
-                        }
-                        continue;
-                    }
-                    // It is fetched by itself.
-                    Ok(ReadOutcome::Gone) => {
-                        *slot = None;
-                        return true;
-                    }
-                    Err(error) => {
-                        *slot = None;
-                        Err(error)
-                    }
-                };
-                arrived.push_back((*at, arrival));
-                return false;
-            }
+            let arrival = match group.poll_page(at, waker) {
+                // A page that is not here is fetched by itself.
+                Poll::Pending | Poll::Ready(Ok(false)) => return true,
+                Poll::Ready(Ok(true)) => Ok(PinnedPage::new(group.pins[at].take().expect("it is here"))),
+                Poll::Ready(Err(error)) => Err(error),
+            };
+            arrived.push_back((at, arrival));
+            false
         });
         let here = arrived.iter().filter(|(_, page)| page.is_ok());
-        self.group.note_arrival(here.map(|&(at, _)| at));
-    }
-
-    /// Leaves all lines. Returns the places that were open.
-    fn take_open(&mut self) -> Vec<usize> {
-        let alone = mem::take(&mut self.alone).into_iter().map(|(at, _)| at);
-        let open = mem::take(&mut self.open).into_iter().map(|(at, wait)| {
-            if let (Some(ticket), Some(pin)) = (wait, &self.group.pins[at]) {
-                pin.cancel_wait(&ticket);
-            }
-            at
-        });
-        let mut open: Vec<_> = open.chain(alone).collect();
-        open.sort_unstable();
-        open
-    }
-}
-
-impl Drop for Coming {
-    /// The group releases its pins and leaves after this.
-    fn drop(&mut self) {
-        self.take_open();
+        group.note_arrival(here.map(|&(at, _)| at));
     }
 }
 

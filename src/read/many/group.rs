@@ -5,7 +5,7 @@
 
 use std::{
     sync::Arc,
-    task::{Poll, Waker},
+    task::{Poll, Waker, ready},
 };
 
 use super::is_here;
@@ -15,6 +15,7 @@ use crate::{
             admission::{Beside, CallPlace},
             pin::Pin,
             state::Phase,
+            waiters::Ticket,
         },
         supply::shortage::Shortage,
     },
@@ -26,7 +27,10 @@ use crate::{
         batch::{BatchMemory, Issuer, Purpose, Start},
         fetch::Miss,
     },
-    runtime::shared::Shared,
+    runtime::{
+        operation::read::{self, ReadOutcome},
+        shared::Shared,
+    },
     sync::{
         time::{self, Duration, Instant},
         wait::Drive,
@@ -44,10 +48,19 @@ pub(super) struct Group {
     entry: AdmissionStage,
     /// What is left of the patience for frames.
     pub(super) patience: Duration,
-    /// By page, what the wait for it is for, if it is for a read.
-    felt: Vec<Option<Measure>>,
+    /// By page, the wait for its read.
+    reads: Vec<ReadWait>,
     /// Since when the call is waited for.
     since: Option<Instant>,
+}
+
+/// The wait for the read of a page.
+#[derive(Default)]
+struct ReadWait {
+    /// What it is for, if it is for a read.
+    felt: Option<Measure>,
+    /// The place in line for the end of that read.
+    ticket: Option<Ticket>,
 }
 
 /// How far the call has got in being let in.
@@ -65,8 +78,9 @@ enum AdmissionStage {
 
 impl Group {
     pub(super) fn new(shared: Arc<Shared>, pages: Vec<PageId>, pins: Vec<Option<Pin>>) -> Self {
-        let (patience, felt) = (shared.config.frame_wait, vec![None; pages.len()]);
-        Self { shared, pages, pins, entry: AdmissionStage::Outside, patience, felt, since: None }
+        let patience = shared.config.frame_wait;
+        let reads = pages.iter().map(|_| ReadWait::default()).collect();
+        Self { shared, pages, pins, entry: AdmissionStage::Outside, patience, reads, since: None }
     }
 
     /// Returns whether it was let in, and has begun.
@@ -79,7 +93,6 @@ impl Group {
         Miss::new(Arc::clone(&self.shared), self.pages[at], self.patience)
     }
 
-    /// Refuses more pages than there are frames.
     pub(super) fn check_count(&self) -> Result<()> {
         check_count(&self.shared, &self.pages)
     }
@@ -87,12 +100,43 @@ impl Group {
     /// Notes that these pages are handed out now, after a wait for their reads.
     pub(super) fn note_arrival(&self, places: impl Iterator<Item = usize>) {
         let took = time::now() - self.since.unwrap_or_else(time::now);
-        let felt = places.filter_map(|at| self.felt[at]);
+        let felt = places.filter_map(|at| self.reads[at].felt);
         felt.for_each(|felt| self.shared.counters.measures.add_time(felt, took));
+    }
+
+    /// Waits for the read of the page at that place, if there is one. Returns whether the page is here; else it is to be fetched by itself.
+    pub(super) fn poll_page(&mut self, at: usize, waker: &Waker) -> Poll<Result<bool>> {
+        let ticket = &mut self.reads[at].ticket;
+        loop {
+            let Some(pin) = &self.pins[at] else { return Poll::Ready(Ok(false)) };
+            if let Some(waits) = ticket {
+                // The frame shows how the read ended.
+                ready!(pin.frames().waiters.poll(waits, waker)).ok();
+                *ticket = None;
+            }
+            match read::look(&self.shared.pool, &self.shared.files, pin) {
+                Ok(ReadOutcome::Here) => return Poll::Ready(Ok(true)),
+                Ok(ReadOutcome::Reading) => {
+                    *ticket = pin.enlist_for_read(waker);
+                    if ticket.is_some() {
+                        return Poll::Pending;
+                    }
+                }
+                Ok(ReadOutcome::Gone) => self.pins[at] = None,
+                Err(error) => {
+                    self.pins[at] = None;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
     }
 
     /// Waits until the call is let in, and then starts the reads. An error is that of the call as a whole.
     pub(super) fn enter(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
+        if self.is_in() {
+            return Poll::Ready(Ok(()));
+        }
+        self.check_count()?;
         self.since.get_or_insert_with(time::now);
         self.try_enter(drive, waker).map_err(|error| {
             events::no_frame(&self.shared.counters.pool, &error);
@@ -101,9 +145,6 @@ impl Group {
     }
 
     fn try_enter(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
-        if let AdmissionStage::Inside(_) = self.entry {
-            return Poll::Ready(Ok(()));
-        }
         let shared = Arc::clone(&self.shared);
         let frames = frames_to_let_in(&shared);
         let need = distinct(&self.pages).min(frames);
@@ -128,7 +169,7 @@ impl Group {
             self.entry = AdmissionStage::Inside(place);
             if !is_new {
                 shared.counters.measures.add_time(Measure::FrameWait, time::now() - since);
-                self.look_up();
+                self.pins = look_up(&self.shared, &self.pages);
             }
             self.start();
             return Poll::Ready(Ok(()));
@@ -204,20 +245,15 @@ impl Group {
         }
     }
 
-    /// Pins what is here, anew.
-    fn look_up(&mut self) {
-        self.pins = look_up(&self.shared, &self.pages);
-    }
-
     /// Starts the reads of the missing pages, as far as that needs no wait. If a single page is all that there is to wait for, the
     /// thread or task that waits reads it.
     fn start(&mut self) {
-        let Self { shared, pages, pins, felt, .. } = self;
-        for (pin, felt) in pins.iter().zip(felt.iter_mut()) {
+        let Self { shared, pages, pins, reads, .. } = self;
+        for (pin, read) in pins.iter().zip(reads.iter_mut()) {
             let Some(pin) = pin else { continue };
             let (file, phase) = (pin.frame().page().file, pin.frame().state.load().phase());
             if phase == Phase::Reading {
-                *felt = Some(Measure::Join);
+                read.felt = Some(Measure::Join);
                 shared.count_for(file, Counter::Joins, 1);
             } else if phase == Phase::Loaded {
                 // Read ahead, and to be opened by the codec: there is no read to wait for.
@@ -247,7 +283,7 @@ impl Group {
                 *count += 1;
                 if let Some(&at) = next {
                     pins[at] = Some(pin);
-                    felt[at] = Some(met);
+                    reads[at].felt = Some(met);
                 }
             });
             shared.count_for(missing[0].file, Counter::Misses, misses);
@@ -259,8 +295,12 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Releases its pins before its frames are counted for other calls.
-        self.pins.clear();
+        for (pin, read) in self.pins.drain(..).zip(&mut self.reads) {
+            if let (Some(pin), Some(ticket)) = (pin, read.ticket.take()) {
+                pin.cancel_wait(&ticket);
+            }
+        }
+        // Now that it has released its pins its frames are counted for other calls.
         self.leave(false);
     }
 }

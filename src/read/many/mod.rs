@@ -22,17 +22,11 @@ pub use self::{
     guards::ReadMany,
 };
 use crate::{
-    buffer::{
-        frame::{pin::Pin, waiters::Ticket},
-        page::PinnedPage,
-    },
+    buffer::{frame::pin::Pin, page::PinnedPage},
     error::{Error, Result},
     id::PageId,
     read::fetch::Miss,
-    runtime::{
-        operation::read::{self, ReadOutcome},
-        shared::Shared,
-    },
+    runtime::shared::Shared,
     sync::{
         poll_budget,
         time::Duration,
@@ -43,8 +37,8 @@ use crate::{
 /// Pages that are wanted together: wait for them with [`wait`](Self::wait), or `.await` them.
 ///
 /// Pages that were in the pool are pinned already. The others are read when a thread or task waits; it may have to wait in line for
-/// frames first, with none of the pages pinned. Dropping it releases all pages; reads that were started continue. As a future it
-/// gives way to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+/// frames first, with none of the pages pinned. Dropping it releases all pages; reads that were started continue. It gives way to
+/// other tasks [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
 ///
 /// # Examples
 /// ```
@@ -68,8 +62,6 @@ pub struct FetchMany {
 enum ManyStage {
     /// Hits only.
     Ready(Vec<PinnedPage>),
-    /// All of this number of pages.
-    Refused(Error, usize),
     Missing(Box<AllPages>),
     /// The result was collected.
     Done,
@@ -77,10 +69,9 @@ enum ManyStage {
 
 impl FetchMany {
     pub(crate) fn new(shared: &Arc<Shared>, pages: &[PageId]) -> Self {
-        if let Err(error) = check_count(shared, pages) {
-            return Self { stage: ManyStage::Refused(error, pages.len()) };
-        }
-        let pins = look_up(shared, pages);
+        // The group refuses too many, before it looks at any.
+        let are_too_many = check_count(shared, pages).is_err();
+        let pins = if are_too_many { pages.iter().map(|_| None).collect() } else { look_up(shared, pages) };
         let here = count_hits(shared, pages, &pins);
         let stage = if here == pages.len() {
             // In the memory that they have: an option of a pin is as large as a page.
@@ -106,7 +97,7 @@ impl FetchMany {
     pub fn now(self) -> Option<Vec<PinnedPage>> {
         match self.stage {
             ManyStage::Ready(pages) => Some(pages),
-            ManyStage::Refused(..) | ManyStage::Missing(_) | ManyStage::Done => None,
+            ManyStage::Missing(_) | ManyStage::Done => None,
         }
     }
 
@@ -127,14 +118,12 @@ impl FetchMany {
     ///
     /// [`Error::AllPinned`] if a call is not let in, or does not get frames, since pins stood in the way for
     /// [`frame_wait`](crate::Builder::frame_wait). Time in which calls before it get their pages, or the disk has frames, does not
-    /// count. If a call before it comes to such an error the wait starts again, sixteen times at most.
-    ///
-    /// [`Error::NoFrame`] if the disk had frames, and no call got its pages, for [`disk_wait`](crate::Builder::disk_wait).
-    /// [`Error::TooManyPages`] for more pages than the pool has frames, or will have if it is made smaller while the call waits.
+    /// count. If a call before it comes to such an error the wait starts again, sixteen times at most. [`Error::NoFrame`] if the
+    /// disk had frames, and no call got its pages, for [`disk_wait`](crate::Builder::disk_wait). [`Error::TooManyPages`] for more
+    /// pages than the pool has frames, or will have if it is made smaller while the call waits.
     pub fn wait(self) -> Result<Vec<PinnedPage>> {
         match self.stage {
             ManyStage::Ready(pages) => Ok(pages),
-            ManyStage::Refused(error, _) => Err(error),
             ManyStage::Missing(mut missing) => missing.run_to_end(),
             ManyStage::Done => Err(Error::ShutDown),
         }
@@ -174,23 +163,19 @@ impl PollStep for FetchMany {
     type Output = Result<Vec<PinnedPage>>;
 
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
-        let stage = &mut self.stage;
-        let result = match stage {
+        let result = match &mut self.stage {
+            ManyStage::Ready(pages) => Ok(mem::take(pages)),
             ManyStage::Missing(missing) => ready!(missing.step(drive, waker)),
-            _ => match mem::replace(stage, ManyStage::Done) {
-                ManyStage::Ready(pages) => Ok(pages),
-                ManyStage::Refused(error, _) => Err(error),
-                _ => panic!("a fetch was polled after it had given its pages"),
-            },
+            ManyStage::Done => panic!("a fetch was polled after it had given its pages"),
         };
-        *stage = ManyStage::Done;
+        self.stage = ManyStage::Done;
         Poll::Ready(result)
     }
 
     fn is_sure_of_its_wake_up(&self) -> bool {
         match &self.stage {
             ManyStage::Missing(missing) => missing.is_sure_of_its_wake_up(),
-            ManyStage::Ready(_) | ManyStage::Refused(..) | ManyStage::Done => true,
+            ManyStage::Ready(_) | ManyStage::Done => true,
         }
     }
 }
@@ -199,7 +184,6 @@ impl fmt::Debug for FetchMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.stage {
             ManyStage::Ready(pages) => write!(f, "FetchMany(ready: {} pages)", pages.len()),
-            ManyStage::Refused(error, _) => write!(f, "FetchMany({error})"),
             ManyStage::Missing(missing) => write!(f, "FetchMany({} pages)", missing.group.pages.len()),
             ManyStage::Done => f.write_str("FetchMany(collected)"),
         }
@@ -212,8 +196,6 @@ struct AllPages {
     /// The number of first pages that are not known to be resident. They are waited for from the last on, so that most of them need
     /// no wait of their own.
     open: usize,
-    /// A read that is waited for: of the last page that is open.
-    waits: Option<Ticket>,
     /// The last page that is open, if it must be fetched by itself.
     demand: Option<Miss>,
     /// The error of the first page that has one, among those that are not open.
@@ -222,22 +204,7 @@ struct AllPages {
 
 impl AllPages {
     fn new(group: Group) -> Self {
-        Self { open: group.pages.len(), group, waits: None, demand: None, error: None }
-    }
-
-    /// Returns the group, for another type to hand its pages out.
-    fn into_group(mut self) -> Group {
-        self.leave_line();
-        let nothing = Group::new(Arc::clone(&self.group.shared), Vec::new(), Vec::new());
-        mem::replace(&mut self.group, nothing)
-    }
-
-    fn leave_line(&mut self) {
-        if let Some(ticket) = self.waits.take()
-            && let Some(Some(pin)) = self.open.checked_sub(1).map(|last| &self.group.pins[last])
-        {
-            pin.cancel_wait(&ticket);
-        }
+        Self { open: group.pages.len(), group, demand: None, error: None }
     }
 
     /// Begins anew, from the line, if the call waits for a frame and there are no longer enough for it. Returns whether it does.
@@ -258,48 +225,33 @@ impl AllPages {
     /// Polls the last page that is open, until its outcome is known or there is something to wait for. Returns `Err` if no other
     /// page matters any more.
     fn poll_last(&mut self, last: usize, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
-        loop {
-            if let Some(miss) = &mut self.demand {
-                let Poll::Ready(outcome) = miss.step(drive, waker) else {
-                    // A pool that shrinks waits for the pins here, and this call waits for frames that are to be removed.
-                    self.group.check_count()?;
-                    return Poll::Pending;
-                };
-                self.group.patience = miss.patience_left();
-                self.demand = None;
-                match outcome {
-                    Ok(page) => {
-                        self.group.pins[last] = Some(page.into_pin());
-                        self.group.note_taken();
-                    }
-                    Err(error @ (Error::AllPinned { .. } | Error::NoFrame { .. })) => {
-                        return Poll::Ready(Err(error));
-                    }
-                    Err(error) => self.error = Some(error),
-                }
-                return Poll::Ready(Ok(()));
-            }
-            let Some(pin) = &self.group.pins[last] else {
-                self.demand = Some(self.group.miss(last));
-                continue;
-            };
-            if let Some(ticket) = &self.waits {
-                // The frame shows how the read ended.
-                ready!(pin.frames().waiters.poll(ticket, waker)).ok();
-                self.waits = None;
-            }
-            match read::look(&self.group.shared.pool, &self.group.shared.files, pin) {
-                Ok(ReadOutcome::Here) => return Poll::Ready(Ok(())),
-                Ok(ReadOutcome::Reading) => {
-                    self.waits = pin.enlist_for_read(waker);
-                }
-                Ok(ReadOutcome::Gone) => self.group.pins[last] = None,
+        if self.demand.is_none() {
+            match ready!(self.group.poll_page(last, waker)) {
+                Ok(false) => {}
+                Ok(true) => return Poll::Ready(Ok(())),
                 Err(error) => {
                     self.error = Some(error);
                     return Poll::Ready(Ok(()));
                 }
             }
         }
+        let miss = self.demand.get_or_insert_with(|| self.group.miss(last));
+        let Poll::Ready(outcome) = miss.step(drive, waker) else {
+            // A pool that shrinks waits for the pins here, and this call waits for frames that are to be removed.
+            self.group.check_count()?;
+            return Poll::Pending;
+        };
+        self.group.patience = miss.patience_left();
+        self.demand = None;
+        match outcome {
+            Ok(page) => {
+                self.group.pins[last] = Some(page.into_pin());
+                self.group.note_taken();
+            }
+            Err(error @ (Error::AllPinned { .. } | Error::NoFrame { .. })) => return Poll::Ready(Err(error)),
+            Err(error) => self.error = Some(error),
+        }
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -340,11 +292,5 @@ impl PollStep for AllPages {
 
     fn is_sure_of_its_wake_up(&self) -> bool {
         self.group.is_in() && self.demand.as_ref().is_none_or(PollStep::is_sure_of_its_wake_up)
-    }
-}
-
-impl Drop for AllPages {
-    fn drop(&mut self) {
-        self.leave_line();
     }
 }
