@@ -1,9 +1,8 @@
 //! Starting many reads: a frame for each page, neighbours in one request, and all requests handed over together.
 //!
 //! Pages of several files go into one batch, file by file. Nothing here waits: a page that finds no clean frame, or no room in the
-//! method's queue, is refused and can be asked for again. The order in which pages are asked for does not change how they are
-//! combined: a batch is sorted before it is cut into requests, so a descending or strided walk becomes ascending requests into
-//! scattered frames.
+//! method's queue, is refused and can be asked for again. A batch is sorted before it is cut into requests, so a descending or
+//! strided walk becomes ascending requests into scattered frames.
 
 use std::mem;
 

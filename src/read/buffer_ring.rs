@@ -1,13 +1,13 @@
-//! A small ring of frames that a bulk read uses over and over, so that it does not evict all other pages.
+//! A small ring of frames that a bulk read uses over and over, so that it does not evict all other pages (PostgreSQL: access
+//! strategies, `freelist.c`).
 //!
-//! The idea is PostgreSQL's access strategies (`freelist.c`). The ring has numbers of frames, and no rights to them: a frame in it
-//! is like any other, may be found and used by all threads, and may be taken by any sweep. When its turn comes again the bulk read
-//! reuses it only if no other thread seems to use it: unpinned, clean, not used since and not expected to be used. Otherwise a
-//! victim of the sweep takes its place in the ring. A page that a bulk read brings in is in the small queue like any other, but
-//! leaves no ghost when its frame is reused.
+//! The ring has numbers of frames, and no rights to them: a frame in it is like any other, may be found and used by all threads,
+//! and may be taken by any sweep. When its turn comes again the bulk read reuses it only if no other thread seems to use it:
+//! unpinned, clean, not used since and not expected to be used. Otherwise a victim of the sweep takes its place in the ring. A page
+//! that a bulk read brings in is in the small queue like any other, but leaves no ghost when its frame is reused.
 //!
-//! A dirty frame is not reused. PostgreSQL's `BAS_BULKWRITE` reuses it: there the scan waits for its own writes. Here nothing that
-//! reads ahead waits, so the scan would be past the ring long before a batch of it is written; it takes victims instead.
+//! A dirty frame is not reused, as `BAS_BULKWRITE` does by waiting for its write: nothing that reads ahead waits here, and the scan
+//! would be past the ring long before a batch of it is written.
 
 use crate::{
     buffer::residency::{CLAIMS_MAX, ClaimedFrames, Residency},

@@ -63,9 +63,9 @@ pub(super) fn pin_now(shared: &Shared, at: PageAt, thread: usize) -> Option<Pinn
 /// As a future it is ready at once if the page is resident, or if the thread that polls it reads the page itself, as with
 /// [`IoMethod::Sync`](crate::IoMethod::Sync). A loop of such futures would keep its thread from other tasks. So all futures of this
 /// crate give way now and then: after 128 polls on a thread that were ready, the next one wakes its task and is pending once,
-/// before it has begun anything. Nothing is lost by that: it continues when it is polled again or waited for, and if it is dropped
-/// it has done nothing. So a single poll that is pending does not tell that a page is not resident, as [`now`](Self::now) does, nor
-/// that a read has begun, as [`prefetch`](crate::BufferPool::prefetch) does. Threads that [wait](Self::wait) are not affected.
+/// before it has begun anything. So a single poll that is pending does not tell that a page is not resident, as [`now`](Self::now)
+/// does, nor that a read has begun, as [`prefetch`](crate::BufferPool::prefetch) does. Threads that [wait](Self::wait) are not
+/// affected.
 ///
 /// # Examples
 /// ```

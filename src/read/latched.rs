@@ -1,9 +1,7 @@
 //! Reading or changing a page: pin and latch in one step if the page is resident and the latch is free, else a fetch and a wait for
-//! the latch.
+//! the latch (PostgreSQL: `ReadBuffer`, then `LockBuffer`). Nothing is begun before a thread or a task waits.
 //!
-//! [`ReadPage`] and [`WritePage`] are one [`Access`] with two guards. Nothing is begun before a thread or a task waits.
-//!
-//! PostgreSQL's counterpart: `ReadBuffer`, then `LockBuffer`.
+//! [`ReadPage`] and [`WritePage`] are one [`Access`] with two guards.
 
 use std::{
     fmt,
@@ -238,8 +236,8 @@ impl<G: fmt::Debug> fmt::Debug for Access<G> {
 /// A read of a page that was asked for: wait for it with [`wait`](Self::wait), or `.await` it.
 ///
 /// If the page is in the pool and no thread changes it, pin and latch are taken when this value is made, in one step. Else nothing
-/// begins before a thread or task waits for it. Dropping it abandons the wait, never the I/O. As a future it gives way to other
-/// tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+/// begins before a thread or task waits for it. Dropping it abandons the wait, never the I/O. It gives way to other tasks [as a
+/// `Fetch` does](crate::pending::Fetch#turns-of-tasks).
 ///
 /// # Examples
 /// ```
@@ -315,11 +313,7 @@ impl Future for ReadPage {
     }
 }
 
-/// A change of a page that was asked for: wait for it with [`wait`](Self::wait), or `.await` it.
-///
-/// If the page is in the pool and no other thread has it latched, pin and latch are taken when this value is made, in one step.
-/// Else nothing begins before a thread or task waits for it. Dropping it abandons the wait, never the I/O. As a future it gives way
-/// to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+/// A change of a page that was asked for: wait for it with [`wait`](Self::wait), or `.await` it. It begins as a [`ReadPage`] does.
 ///
 /// The page becomes dirty when the guard's bytes are first borrowed mutably, or a record is stated for it.
 ///

@@ -1,7 +1,7 @@
 //! The opposite of prefetch: pages that a caller will not use soon give up their frames before their turn comes.
 //!
-//! The order of replacement learns from uses alone, and a page that was read or written a moment ago looks wanted. An engine may know
-//! better: of a page that has moved elsewhere, or of a log that was copied. Invariant: no bytes are lost, and no call waits.
+//! The order of replacement learns from uses alone, and a page that was read or written a moment ago looks wanted. Invariant: no
+//! bytes are lost, and no call waits.
 
 use crate::{buffer::frame::state::State, id::PageId, runtime::shared::Shared};
 

@@ -25,12 +25,12 @@ use std::time::Duration;
 #[non_exhaustive]
 pub struct StreamOptions {
     /// The most pages to hold in advance. Default: as many as 4 MiB have. The stream finds out by itself how many of them are
-    /// useful. It never holds more than half of the pool's read-ahead quota, and never so many that a page that was used would lose
-    /// its frame to them before pages that were not: a tenth of the frames is always left for unused pages.
+    /// useful. It never holds more than half of the pool's read-ahead quota (three quarters of its frames, and for one file three
+    /// quarters of these, while others are open), and never so many that a page that was used would lose its frame to them before
+    /// pages that were not: a tenth of the frames is always left for unused pages.
     ///
-    /// These pages stay pinned until the stream hands them out or is dropped, even if it is not pulled. The read-ahead quota of the
-    /// pool is three quarters of its frames (and for one file three quarters of these, while others are open). These frames may be
-    /// missing to a [`fetch_many`](crate::BufferPool::fetch_many) or a [`resize`](crate::BufferPool::resize).
+    /// These pages stay pinned until the stream hands them out or is dropped, even if it is not pulled: a
+    /// [`fetch_many`](crate::BufferPool::fetch_many) or a [`resize`](crate::BufferPool::resize) may miss their frames.
     pub look_ahead_pages: Option<u32>,
     /// The most bytes that one request covers, up to 1 MiB. Default: the pool's [limit](crate::Builder::combine_limit_bytes). A
     /// request of one page is always allowed.
@@ -54,10 +54,11 @@ impl StreamOptions {
 
     /// Makes it a bulk read, for many pages that are not wanted again soon, as in a scan of a large table. It uses a small ring of
     /// frames (at most an eighth of the pool), so that the pages which other callers use stay resident. Pages that it finds in the
-    /// pool do not stay there any longer because of it. It begins with two requests of full size, where another stream begins with a page.
+    /// pool do not stay there any longer because of it. It begins with two requests of full size, where another stream begins with
+    /// a page.
     ///
-    /// A page that is changed leaves the ring: it is written as other dirty pages are, and another frame takes its place. So a scan
-    /// that changes its pages spares the pages that were used more than once, but takes the frames of pages that were used once.
+    /// A page that is changed leaves the ring, and another frame takes its place. So a scan that changes its pages spares the pages
+    /// that were used more than once, but takes the frames of pages that were used once.
     ///
     /// Example: [`StreamOptions`].
     #[must_use]

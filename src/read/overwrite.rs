@@ -1,11 +1,10 @@
-//! Overwriting a page: a frame of zeros under the exclusive latch, for a page whose old bytes do not matter.
+//! Overwriting a page: a frame of zeros under the exclusive latch, for a page whose old bytes do not matter (PostgreSQL:
+//! `RBM_ZERO_AND_LOCK`).
 //!
 //! If the page has no frame, one is mapped as for a miss, and its read ends with zeros instead of a transfer. The latch is taken in
 //! the step that ends the read, so no other thread sees the zeros before the guard is dropped. If another thread reads the page,
 //! the call waits for the end of that read, whether it succeeds or fails. It does not show the codec a page that was not verified
 //! yet.
-//!
-//! PostgreSQL's counterpart: `ReadBufferExtended` with `RBM_ZERO_AND_LOCK`.
 
 use std::{
     fmt,
@@ -38,8 +37,8 @@ use crate::{
 
 /// An overwrite of a page that was asked for: wait for it with [`wait`](Self::wait), or `.await` it.
 ///
-/// Nothing begins before a thread or task waits for it. Dropped before that, it has done nothing. As a future it gives way to other
-/// tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+/// Nothing begins before a thread or task waits for it. It gives way to other tasks [as a `Fetch`
+/// does](crate::pending::Fetch#turns-of-tasks).
 ///
 /// # Examples
 /// ```
@@ -96,12 +95,11 @@ impl Overwrite {
         self
     }
 
-    /// Waits for the page, and until no other thread reads or changes it. Its bytes are then zeros. It is dirty from the end of the
-    /// guard on, whether they are changed or not. The page is not read from disk. Example: [`Overwrite`].
+    /// Waits for the page, and until no other thread reads or changes it. Example: [`Overwrite`].
     ///
     /// # Errors
-    /// [`Error::PastEof`], [`Error::ReadOnly`], [`Error::AllPinned`], [`Error::NoFrame`], [`Error::NotOpen`], [`Error::TooManyPins`],
-    /// [`Error::ShutDown`]. A failure of the disk or the codec with the old bytes is no error here.
+    /// [`Error::PastEof`], [`Error::ReadOnly`], [`Error::AllPinned`], [`Error::NoFrame`], [`Error::NotOpen`],
+    /// [`Error::TooManyPins`], [`Error::ShutDown`]. A failure of the disk or the codec with the old bytes is no error here.
     pub fn wait(mut self) -> Result<OwnedPageWrite> {
         self.run_to_end()
     }

@@ -1,7 +1,5 @@
-//! Prefetch: starts many reads as one batch, and waits for none.
-//!
-//! A page that finds no clean frame, no place in the read-ahead quota, or no room in the method's queue is declined: it is read
-//! when it is fetched.
+//! Prefetch: starts many reads as one batch, and waits for none. A page that finds no clean frame, no place in the read-ahead
+//! quota, or no room in the method's queue is declined: it is read when it is fetched.
 
 use smallvec::SmallVec;
 
@@ -36,8 +34,7 @@ impl Prefetch {
 /// The most pages that are taken from the caller's iterator before their reads begin.
 const CHUNK: usize = 512;
 
-/// Starts the reads of the pages. The iterator is called while nothing is begun, since it may do anything: fetch a page that it
-/// gave, wait, panic.
+/// Starts the reads of the pages. The iterator is called while nothing is begun, since it may do anything: fetch, wait, panic.
 pub(crate) fn prefetch(shared: &Shared, pages: impl IntoIterator<Item = PageId>) -> Prefetch {
     let mut pages = pages.into_iter();
     let (mut chunk, mut batch) = (Vec::new(), BatchMemory::default());

@@ -1,7 +1,5 @@
-//! Warming up: reading the pages that a pool had before a restart, as PostgreSQL's `autoprewarm` does.
-//!
-//! One read stream over the sorted pages of all files: so requests are as long as may be, and never more are held in advance
-//! than a stream may hold. When the pool ends, so does the warm-up.
+//! Warming up: reading the pages that a pool had before a restart, as PostgreSQL's `autoprewarm` does. One read stream over the
+//! sorted pages of all files: so requests are as long as may be. When the pool ends, so does the warm-up.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -39,14 +37,10 @@ impl Wanted {
         let mut wanted = Self { pages: Vec::new(), left_out: 0 };
         let mut seen = HashSet::new();
         for page in pages {
-            if seen.contains(&page) {
-                continue;
-            }
-            if seen.len() < frames as usize {
-                seen.insert(page);
+            if seen.len() == frames as usize {
+                wanted.left_out += u64::from(!seen.contains(&page));
+            } else if seen.insert(page) {
                 wanted.pages.push(page);
-            } else {
-                wanted.left_out += 1;
             }
         }
         wanted

@@ -36,6 +36,10 @@ type Arrival = (usize, Result<PinnedPage>);
 /// # let folder = tempfile::tempdir()?;
 /// # let pool = BufferPool::builder().frames(16).build()?;
 /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+/// let wanted: Vec<PageId> = file.pages(0..8_u32).collect();
+/// for (at, page) in pool.fetch_many(&wanted).as_they_arrive() {
+///     assert_eq!(page?.id(), wanted[at]);
+/// }
 /// async fn sum(pool: &BufferPool, wanted: &[PageId]) -> ringpool::Result<u64> {
 ///     let mut arrivals = pool.fetch_many(wanted).as_they_arrive();
 ///     let mut sum = 0;
@@ -45,7 +49,6 @@ type Arrival = (usize, Result<PinnedPage>);
 ///     }
 ///     Ok(sum)
 /// }
-/// let wanted: Vec<PageId> = file.pages(0..8_u32).collect();
 /// assert_eq!(pollster::block_on(sum(&pool, &wanted))?, 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -83,8 +86,7 @@ impl Arrivals {
     }
 
     /// Returns the next page for a task, with its place in the list, or `None` after the last. Dropping the future loses nothing.
-    /// It gives way to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
-    /// Example: [`Arrivals`].
+    /// It gives way to other tasks [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks). Example: [`Arrivals`].
     ///
     /// # Errors
     /// Those of [`FetchMany::wait`], for each page by itself. If the call as a whole cannot have its frames, each page that was not

@@ -1,9 +1,9 @@
 //! Many pages as guards: pins all, then latches all for reading.
 //!
-//! Latches are taken without waiting while others are held: where one cannot be had, all are released, and the call waits for that
-//! one alone before it tries the others again. So it takes part in no deadlock, whatever the order in which writers latch
-//! the same pages. The price: it needs a moment at which all of them can be had, and writers that always have one of them keep it
-//! waiting. A page that stands in the list more than once is latched as often, past the line in which a writer may wait by then.
+//! No latch is waited for while others are held: where one cannot be had, all are released, and the call waits for that one alone
+//! before it tries the others again. So it takes part in no deadlock, whatever the order in which writers latch the same pages. The
+//! price: writers that always have one of the pages keep it waiting. A page that stands in the list more than once is latched as
+//! often, past the line in which a writer may wait by then.
 
 use std::{
     fmt, mem,
@@ -28,7 +28,7 @@ use crate::{
 /// Pages that are to be read together: wait for them with [`wait`](Self::wait), or `.await` them.
 ///
 /// Nothing begins before that, except that pages in the pool are pinned. While it waits for a latch it holds none. Dropping it
-/// releases all pages; reads that were started continue. As a future it gives way to other tasks now and then, [as a `Fetch`
+/// releases all pages; reads that were started continue. It gives way to other tasks [as a `Fetch`
 /// does](crate::pending::Fetch#turns-of-tasks).
 ///
 /// # Examples
@@ -37,11 +37,13 @@ use crate::{
 /// use std::time::Duration;
 /// # let folder = tempfile::tempdir()?;
 /// # let pool = BufferPool::builder().frames(16).build()?;
-/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+/// # let file = pool.open_file(folder.path().join("accounts"), OpenOptions::new().create(true).initial_blocks(8))?;
 ///
-/// let wanted = [5_u32, 3].map(|block| PageId::new(file, block));
-/// let guards = pool.read_many(&wanted).frame_wait(Duration::from_millis(100)).wait()?;
-/// assert_eq!(guards[1].id(), wanted[1]);
+/// // Both balances of one moment.
+/// let accounts = [5_u32, 3].map(|block| PageId::new(file, block));
+/// let pages = pool.read_many(&accounts).frame_wait(Duration::from_millis(100)).wait()?;
+/// assert_eq!(pages[1].id(), accounts[1]);
+/// assert_eq!(pages.iter().map(|page| u32::from(page[0])).sum::<u32>(), 0);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "pages are not read before they are waited for or awaited"]
@@ -192,12 +194,6 @@ impl Future for ReadMany {
 
 impl fmt::Debug for ReadMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.stage {
-            GuardsStage::Fetching(many) => write!(f, "ReadMany({many:?})"),
-            GuardsStage::Done => f.write_str("ReadMany(collected)"),
-            GuardsStage::Latching(latching) => {
-                write!(f, "ReadMany({} pages, being latched)", latching.pages.len())
-            }
-        }
+        f.debug_struct("ReadMany").finish_non_exhaustive()
     }
 }

@@ -182,11 +182,7 @@ impl PollStep for FetchMany {
 
 impl fmt::Debug for FetchMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.stage {
-            ManyStage::Ready(pages) => write!(f, "FetchMany(ready: {} pages)", pages.len()),
-            ManyStage::Missing(missing) => write!(f, "FetchMany({} pages)", missing.group.pages.len()),
-            ManyStage::Done => f.write_str("FetchMany(collected)"),
-        }
+        f.debug_struct("FetchMany").finish_non_exhaustive()
     }
 }
 

@@ -1,6 +1,6 @@
 //! How far a read stream looks ahead: a pure rule, which is told events and returns decisions.
 //!
-//! There are two distances. PostgreSQL's `read_stream.c` came to the same after one alone had failed in both directions:
+//! There are two distances, as in PostgreSQL's `read_stream.c`, where one alone had failed in both directions:
 //!
 //! * **combine**: the most pages of a request. Any need to read doubles it, since a larger request costs next to nothing more.
 //!   Several small requests that are made together cost next to nothing more either: a **batch** has as many pages as a request of
@@ -9,9 +9,8 @@
 //!   more pages in advance would only take frames, and be wasted if the consumer stops early.
 //!
 //! Both shrink by one for each page found resident, but only after as many of those in a row as could be looked ahead. So a stream
-//! of hits with a miss now and then keeps its distances, and one whose pages are all resident ends up without look-ahead. A page
-//! that another caller is reading counts as one to be read: if it counted as a hit, streams that follow one another would lose
-//! their distance.
+//! of hits with a miss now and then keeps its distances. A page that another caller is reading counts as one to be read: if it
+//! counted as a hit, streams that follow one another would lose their distance.
 
 /// The most pages that a waiting consumer lets arrive before it is woken.
 const WAKE_SPAN: usize = 32;

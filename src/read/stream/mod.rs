@@ -31,8 +31,7 @@ use crate::{
 /// Pages in the order in which an iterator asks for them, read ahead.
 ///
 /// An [`Iterator`] of results for threads; tasks call [`next_page`](Self::next_page). A page that cannot be had gives its error at
-/// its place, and the stream continues with the next. A page that could not be read ahead, together with others, is read once more
-/// by itself before its error is returned.
+/// its place, after it was read once more by itself if it was read ahead with others, and the stream continues with the next.
 ///
 /// The pages held in advance are pinned: their blocks can be neither truncated nor evicted, and their file not closed, before the
 /// stream has passed them or is dropped. When it is dropped, reads that were started continue; their pages become resident.
@@ -44,6 +43,9 @@ use crate::{
 /// # let folder = tempfile::tempdir()?;
 /// # let pool = BufferPool::builder().frames(16).build()?;
 /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+/// for page in pool.read_stream(file.pages(0..8_u32), StreamOptions::new()) {
+///     assert_eq!(page?.read()[0], 0);
+/// }
 ///
 /// /// The pages that are wanted next: more are added while the stream runs.
 /// struct Queue(VecDeque<PageId>);
@@ -91,8 +93,8 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
         Self { pages, items: VecDeque::new(), window, paused: false }
     }
 
-    /// Returns the next page, for a task. Dropping the future loses nothing: the next call continues where it was. It gives way to
-    /// other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks). Example: [`ReadStream`].
+    /// Returns the next page, for a task. Dropping the future loses nothing. It gives way to other tasks [as a `Fetch`
+    /// does](crate::pending::Fetch#turns-of-tasks). Example: [`ReadStream`].
     ///
     /// # Errors
     /// Those of [`Fetch::wait`](crate::pending::Fetch::wait), for the page whose turn it is.
