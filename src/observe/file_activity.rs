@@ -1,14 +1,12 @@
-//! What is counted for one file: the misses and joins of callers, its requests and how long they took. PostgreSQL's counterparts:
-//! `pg_statio_all_tables`, `pg_stat_io`.
-//!
-//! It takes 7 KiB a file, and two atomic additions a request. Its hits are counted [elsewhere](crate::observe::hits).
+//! What is counted for one file but its [hits](crate::observe::hits), in 7 KiB and two atomic additions a request. PostgreSQL's
+//! counterparts: `pg_statio_all_tables`, `pg_stat_io`.
 
 use crate::{
     observe::live_histogram::LiveHistogram,
     sync::uncontrolled::{AtomicBool, AtomicU64, Ordering},
 };
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct FileActivity {
     pub(crate) misses: AtomicU64,
     pub(crate) joins: AtomicU64,
@@ -27,7 +25,7 @@ pub(crate) struct FileActivity {
 }
 
 /// Requests of one kind that are over.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct RequestsOfFile {
     pub(crate) times: LiveHistogram,
     /// Their pages, beyond one for each request.
@@ -35,22 +33,6 @@ pub(crate) struct RequestsOfFile {
 }
 
 impl FileActivity {
-    pub(crate) fn new() -> Self {
-        let requests = || RequestsOfFile { times: LiveHistogram::new(), more_pages: AtomicU64::new(0) };
-        Self {
-            misses: AtomicU64::new(0),
-            joins: AtomicU64::new(0),
-            prefetches: AtomicU64::new(0),
-            failures: AtomicU64::new(0),
-            corrupt_pages: AtomicU64::new(0),
-            reads: requests(),
-            writes: requests(),
-            syncs: LiveHistogram::new(),
-            hits_before: AtomicU64::new(0),
-            shares_hits: AtomicBool::new(false),
-        }
-    }
-
     pub(crate) fn note_failure(&self, failed: bool) {
         if failed {
             self.failures.fetch_add(1, Ordering::Relaxed);

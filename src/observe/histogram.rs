@@ -1,8 +1,8 @@
-//! The distribution of numbers, in buckets that widen with the numbers.
+//! The distribution of numbers, in buckets that widen with the numbers. Pure.
 //!
 //! Each power of two is cut into eight buckets, as in Gil Tene's HdrHistogram: below eight every number has a bucket of its own,
 //! above that the width of a bucket is at most an eighth of its lowest number. A quantile is returned as its bucket's harmonic
-//! middle, whose error is the same for the lowest as for the highest number: at most 1/17. No I/O, no clock, no atomics.
+//! middle, whose error is the same for the lowest as for the highest number: at most 1/17.
 
 use std::{fmt, ops::Sub};
 

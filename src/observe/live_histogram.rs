@@ -13,15 +13,17 @@ pub(crate) struct LiveHistogram {
     max: AtomicU64,
 }
 
-impl LiveHistogram {
-    pub(crate) fn new() -> Self {
+impl Default for LiveHistogram {
+    fn default() -> Self {
         Self {
             counts: [const { AtomicU64::new(0) }; BUCKETS],
             sum: AtomicU64::new(0),
             max: AtomicU64::new(0),
         }
     }
+}
 
+impl LiveHistogram {
     pub(crate) fn add(&self, number: u64) {
         if number > self.max.load(Ordering::Relaxed) {
             self.max.fetch_max(number, Ordering::Relaxed);

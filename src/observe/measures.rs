@@ -1,7 +1,5 @@
-//! Histograms that many threads add to: no lock, no allocation, a few atomic additions.
-//!
-//! The threads are spread over as many shards as there are cores, four at most, which readers sum. All memory is taken at the
-//! start. For I/O, never for a hit.
+//! Histograms that many threads add to, for I/O and never for a hit: no lock, no allocation, a few atomic additions. The threads
+//! are spread over as many shards as there are cores, four at most, which readers sum.
 
 use std::{thread, time::Duration};
 
@@ -19,7 +17,7 @@ pub(crate) struct Measures {
 impl Measures {
     pub(crate) fn new() -> Self {
         let shards = thread::available_parallelism().map_or(1, usize::from).min(SHARDS_MAX);
-        Self { live: (0..shards * Measure::KINDS).map(|_| LiveHistogram::new()).collect() }
+        Self { live: (0..shards * Measure::KINDS).map(|_| LiveHistogram::default()).collect() }
     }
 
     /// Adds a time, in nanoseconds.
@@ -42,7 +40,6 @@ impl Measures {
         LiveHistogram::sum(self.live.iter().skip(measure as usize).step_by(Measure::KINDS))
     }
 
-    /// Returns the bytes that they take.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.live)
     }

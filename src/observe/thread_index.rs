@@ -5,8 +5,8 @@ use std::cell::Cell;
 use crate::sync::uncontrolled::{AtomicU64, AtomicUsize, Ordering};
 
 /// Returns the number of the calling thread: the smallest that no other live thread has, below [`THREADS`]. The thread keeps it for
-/// as long as it lives. Returns a number that is no index of anything while the thread is being torn down, and if [`THREADS`]
-/// other live threads have one.
+/// as long as it lives. Returns a number that is no index of anything while the thread is being torn down, and if [`THREADS`] other
+/// live threads have one.
 #[inline]
 pub(crate) fn current() -> usize {
     let index = CURRENT.get();

@@ -1,21 +1,18 @@
 //! A fence in two halves: a light one for threads that pass it all the time, and a heavy one for those that seldom do.
 //!
 //! Two threads each write, pass a fence, and read what the other thread writes. With a full fence on both sides at least one of
-//! them sees the other's write. The same holds here: the light half keeps only the compiler from moving the read before the
-//! write, and the heavy half has the kernel pass a full fence on each core that runs a thread of this process (`membarrier`,
-//! Linux 4.14). So the light half costs nothing, and the heavy half a system call, which is longer the more cores run the process.
+//! them sees the other's write. The same holds here: the light half keeps only the compiler from moving the read before the write,
+//! and the heavy half has the kernel pass a full fence on each core that runs a thread of this process (`membarrier`, Linux 4.14).
+//! So the light half costs nothing, and the heavy half a system call, which is longer the more cores run the process.
 //!
-//! Elsewhere than on Linux, under the model checkers and under Miri both halves are full fences. Where Linux refuses the call
-//! there is [no such fence](is_available), and no code may rely on it.
-//!
-//! Source: asymmetric fences as in C++'s proposal P1202 and Folly's `asymmetricLightBarrier`.
+//! Elsewhere than on Linux, under the model checkers and under Miri both halves are full fences. Where Linux refuses the call there
+//! is [no such fence](is_available), and no code may rely on it. As in C++'s proposal P1202 and Folly's `asymmetricLightBarrier`.
 
 use crate::sync::atomic::{Ordering, fence};
 
 /// Whether both halves are full fences.
 const IS_SYMMETRIC: bool = cfg!(any(loom, shuttle, miri, not(target_os = "linux")));
 
-/// Passes the light half.
 #[inline(always)]
 pub(crate) fn light() {
     if IS_SYMMETRIC {
@@ -25,7 +22,6 @@ pub(crate) fn light() {
     }
 }
 
-/// Passes the heavy half.
 #[cold]
 pub(crate) fn heavy() {
     fence(Ordering::SeqCst);

@@ -34,13 +34,12 @@ impl BatchStatus {
         Arc::new(Self::default())
     }
 
-    /// Makes the status of a batch that wakes when nothing is out any more, and each time that `every` more requests are over.
-    /// (Perhaps more often, as long as requests are begun.)
+    /// Makes the status of a batch that wakes when nothing is out any more, and each time that `every` more requests are over (or
+    /// more often, as long as requests are begun).
     pub(crate) fn that_wakes(waker: Waker, every: usize) -> Arc<Self> {
         Arc::new(Self { waker: Some((waker, every)), ..Self::default() })
     }
 
-    /// Notes that one more request is out.
     pub(crate) fn begin(self: &Arc<Self>) -> Outstanding {
         self.state.lock().outstanding += 1;
         Outstanding(Arc::clone(self))

@@ -1,7 +1,6 @@
-//! Calls into the engine's own code: its log, its codec, its tasks' wakers.
-//!
-//! Any thread that reads or writes a page may have to make such a call, for a caller that never asked for that page. So a panic
-//! ends here (C10): it fails the operation, and unwinds neither through the pool's own state nor through that caller.
+//! Calls into the engine's own code: its log, its codec, its tasks' wakers. Any thread that reads or writes a page may have to make
+//! such a call, for a caller that never asked for that page. So a panic ends here (C10): it fails the operation, and unwinds
+//! neither through the pool's own state nor through that caller.
 
 use std::{
     any::Any,

@@ -1,6 +1,5 @@
-//! How loom's models are run: under every schedule and every reordering that the memory model allows.
-//!
-//! The one bound is the number of times that a thread is preempted in a schedule; each model names it.
+//! How loom's models are run: under every schedule and every reordering that the memory model allows, with at most so many
+//! preemptions of a thread in a schedule as each model says.
 //!
 //! **Spawn the thread that only looks; let the main thread change what is looked at.** Loom first runs each thread until it waits,
 //! then tries other orders if two accesses are in conflict. It overlooks the conflict of a load with a store before which the

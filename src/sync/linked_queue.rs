@@ -5,23 +5,23 @@
 
 use std::{cell::Cell, iter};
 
+/// The two ends of a queue, and the two neighbours of an item, on the way to each of them.
+const FRONT: usize = 0;
+const BACK: usize = 1;
+
 /// The neighbours of an item in its queue. Those beyond an end, and those of an item that is in no queue, mean nothing.
 #[derive(Default)]
-pub(crate) struct Links<K> {
-    before: Cell<K>,
-    behind: Cell<K>,
-}
+pub(crate) struct Links<K>([Cell<K>; 2]);
 
 /// The owner of the items of queues, by a key each.
 pub(crate) trait LinkedItems<K> {
     fn links(&self, key: K) -> &Links<K>;
 }
 
-/// The ends of a queue.
+/// The ends of a queue, which mean nothing while it is empty.
 #[derive(Copy, Clone, Debug, Default)]
 pub(crate) struct LinkedQueue<K> {
-    first: K,
-    last: K,
+    ends: [K; 2],
     len: usize,
 }
 
@@ -35,71 +35,64 @@ impl<K: Copy + Eq> LinkedQueue<K> {
     }
 
     pub(crate) fn first(&self) -> Option<K> {
-        (!self.is_empty()).then_some(self.first)
+        self.end(FRONT)
     }
 
-    fn last(&self) -> Option<K> {
-        (!self.is_empty()).then_some(self.last)
+    fn end(&self, end: usize) -> Option<K> {
+        (!self.is_empty()).then_some(self.ends[end])
     }
 
     /// Returns the item behind one of this queue.
     pub(crate) fn behind(&self, key: K, items: &impl LinkedItems<K>) -> Option<K> {
-        (key != self.last).then(|| items.links(key).behind.get())
+        self.next(key, BACK, items)
     }
 
-    fn before(&self, key: K, items: &impl LinkedItems<K>) -> Option<K> {
-        (key != self.first).then(|| items.links(key).before.get())
+    fn next(&self, key: K, to: usize, items: &impl LinkedItems<K>) -> Option<K> {
+        (key != self.ends[to]).then(|| items.links(key).0[to].get())
     }
 
     /// Returns the items, from the first to the last.
     pub(crate) fn front_to_back(&self, items: &impl LinkedItems<K>) -> impl Iterator<Item = K> {
-        iter::successors(self.first(), |&key| self.behind(key, items))
+        iter::successors(self.end(FRONT), |&key| self.next(key, BACK, items))
     }
 
     /// Returns the items, from the last to the first.
     pub(crate) fn back_to_front(&self, items: &impl LinkedItems<K>) -> impl Iterator<Item = K> {
-        iter::successors(self.last(), |&key| self.before(key, items))
+        iter::successors(self.end(BACK), |&key| self.next(key, FRONT, items))
     }
 
     /// Puts an item that is in no queue at the end.
     pub(crate) fn push_back(&mut self, key: K, items: &impl LinkedItems<K>) {
-        match self.last() {
-            Some(last) => {
-                items.links(last).behind.set(key);
-                items.links(key).before.set(last);
-            }
-            None => self.first = key,
-        }
-        self.last = key;
-        self.len += 1;
+        self.push(key, BACK, items);
     }
 
     /// Puts an item that is in no queue at the front.
     pub(crate) fn push_front(&mut self, key: K, items: &impl LinkedItems<K>) {
-        match self.first() {
-            Some(first) => {
-                items.links(first).before.set(key);
-                items.links(key).behind.set(first);
+        self.push(key, FRONT, items);
+    }
+
+    fn push(&mut self, key: K, to: usize, items: &impl LinkedItems<K>) {
+        match self.end(to) {
+            Some(neighbour) => {
+                items.links(neighbour).0[to].set(key);
+                items.links(key).0[1 - to].set(neighbour);
+                self.ends[to] = key;
             }
-            None => self.last = key,
+            None => self.ends = [key; 2],
         }
-        self.first = key;
         self.len += 1;
     }
 
     /// Removes an item of this queue from it.
     pub(crate) fn remove(&mut self, key: K, items: &impl LinkedItems<K>) {
-        let links = items.links(key);
-        let (before, behind) = (links.before.get(), links.behind.get());
-        if key == self.first {
-            self.first = behind;
-        } else {
-            items.links(before).behind.set(behind);
-        }
-        if key == self.last {
-            self.last = before;
-        } else {
-            items.links(behind).before.set(before);
+        let links = &items.links(key).0;
+        for to in [FRONT, BACK] {
+            let behind = links[1 - to].get();
+            if key == self.ends[to] {
+                self.ends[to] = behind;
+            } else {
+                items.links(links[to].get()).0[1 - to].set(behind);
+            }
         }
         self.len -= 1;
     }

@@ -5,11 +5,6 @@
 //! tried; and on loom's (`--cfg loom`), where every schedule of a small part is tried, with every reordering that the memory model
 //! allows.
 //!
-//! On top of these: [`wait`] has both ways to wait, [`pool_end`] how far a pool has come towards its end, [`waking`] every call of
-//! a waker, [`turns`] first come, first served, [`thread_pool`] threads on demand, [`batch_status`] what is left of a batch,
-//! [`pause`] the time between tries of what fails, [`linked_queue`] items in order of arrival; [`callback`] calls the engine's
-//! code, [`poll_budget`] has tasks give way, [`seeded`] has the seeded bugs.
-//!
 //! Locks do not poison: a panic in a critical section of this crate is a bug that its tests must find, not a state to continue
 //! with.
 
@@ -40,14 +35,12 @@ mod imp;
 #[path = "modelled.rs"]
 mod imp;
 
-/// The clock of both model checkers.
 #[cfg(any(loom, shuttle))]
 pub(crate) mod logical_time;
 
 #[cfg(all(test, loom))]
 pub(crate) mod every_schedule;
 
-/// A run that must be repeatable. Under a model checker every run is.
 #[cfg(all(any(test, feature = "testing"), not(any(loom, shuttle))))]
 pub(crate) mod simulation;
 

@@ -1,13 +1,10 @@
 //! How long a task may keep its thread before other tasks have a turn.
 //!
-//! An executor gets its thread back when a future is pending. A future that finds all pages resident, or has them read by the
-//! thread that polls it, is never pending, and a loop of those would keep every other task of that thread waiting. So each thread
-//! has a budget, from which each poll that is ready takes one. If nothing is left the next poll of any future of this crate has its
-//! task woken, and is pending before it has begun anything; so the future may be dropped, or polled again, as if it had not been
-//! polled. Then the budget is full again.
-//!
-//! A poll that is pending for another reason does not fill it: a task may wait for one future, and meanwhile have many that are
-//! ready. Threads that wait, by `wait` for example, are not affected.
+//! A future that finds all pages resident, or has them read by the thread that polls it, is never pending, and a loop of those
+//! would keep every other task of that thread waiting. So each thread has a budget, from which each poll that is ready takes one.
+//! If nothing is left the next poll of any future of this crate has its task woken, and is pending before it has begun anything.
+//! Then the budget is full again. A poll that is pending for another reason does not fill it: a task may wait for one future, and
+//! meanwhile have many that are ready. Threads that wait, by `wait` for example, are not affected.
 
 use std::{
     cell::Cell,
@@ -16,7 +13,7 @@ use std::{
 
 use crate::sync::waking::StoredWaker;
 
-/// The number of polls in a row that may be ready.
+/// The polls in a row that may be ready.
 const POLLS: u32 = 128;
 
 /// A model checker runs all threads on one, and a schedule must not depend on those before it.

@@ -3,10 +3,8 @@
 //! The thread that drops the last clone of a pool, or shuts it down, waits for the pool's background work. That may need something
 //! of a caller: a latch, the end of a pin, time. From [`EndStage::Ending`] on it does without, because the caller that it waits for
 //! may be the thread that waits for it. It reports what it could not have as [`Error::ShutDown`](crate::Error::ShutDown) or as it
-//! would after a long wait, and no change is lost by that. It waits for disks as before.
-//!
-//! Threads that sleep for long are woken when a stage is reached ([`Background`](crate::api::background)), and check it before they
-//! sleep again. A thread that [waits for callers](PoolEnd::wait_for_callers) checks it every [`RETRY`](crate::sync::wait::RETRY).
+//! would after a long wait, and no change is lost by that. It waits for disks as before. Threads that sleep for long are
+//! [woken](crate::api::background) when a stage is reached.
 
 use std::task::{Poll, Waker};
 
@@ -65,12 +63,10 @@ impl<T, F: FnMut(&Waker) -> Poll<T>> PollStep for CallerWait<'_, F> {
     type Output = Option<T>;
 
     fn step(&mut self, _: Drive, waker: &Waker) -> Poll<Option<T>> {
+        let has_begun = || self.end.has_begun() && !seeded!("callers_waited_for_at_the_end");
         match (self.step)(waker) {
-            Poll::Ready(value) => Poll::Ready(Some(value)),
-            Poll::Pending if self.end.has_begun() && !seeded!("callers_waited_for_at_the_end") => {
-                Poll::Ready(None)
-            }
-            Poll::Pending => Poll::Pending,
+            Poll::Pending if has_begun() => Poll::Ready(None),
+            step => step.map(Some),
         }
     }
 

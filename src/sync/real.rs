@@ -34,8 +34,8 @@ mod simulation {
 ///
 /// It waits by `std`, which asks the kernel with one word of memory. `parking_lot` keeps one table of all threads of the process
 /// that wait: a forked process has a copy of it, with threads that do not exist there, and new threads whose memory is at the same
-/// place are lost in it. The threads of a pool wait here nearly all the time, so a pool that a forked process built hung in one run
-/// of a hundred. (A thread that finds a lock taken still waits in that table, for a moment.)
+/// place are lost in it. So a pool that a forked process built hung in one run of a hundred. (A thread that finds a lock taken
+/// still waits in that table, for a moment.)
 #[derive(Debug, Default)]
 pub(crate) struct SystemCondvar {
     /// Held by a waiter from before it releases the caller's lock until it waits, and for a moment by a notifier: so no waiter is

@@ -1,8 +1,7 @@
 //! Seeded bugs, to show that the tests find bugs.
 //!
-//! `seeded!("name")` is false, and removed from the program, unless the crate is built with `--cfg seeded_bugs`. In such a build it
-//! is true for the one bug that the environment variable `RINGPOOL_SEEDED_BUG` names, so that one build has all of them. Each bug
-//! is one that a careless change could make: a condition that was forgotten, a step too early or too late.
+//! `seeded!("name")` is false, and removed from the program, unless the crate is built with `--cfg seeded_bugs`. Then it is true
+//! for the one bug that the environment variable `RINGPOOL_SEEDED_BUG` names. Each bug is one that a careless change could make.
 //! `design/seeded-bugs.toml` lists them, with the test that must find each; `.ci/seeded` checks the list against the code and runs
 //! it.
 

@@ -1,15 +1,14 @@
-//! Threads on demand: started when work comes and none sleeps, up to a limit, and ended after a while without work.
-//!
-//! A [`ThreadPool`] is used twice: for the [jobs](crate::runtime::jobs) of a pool, and for [transfers](crate::io::method::threads).
-//! A [`Workload`] has what waits for the threads, and decides in which order it begins, and when no more comes.
+//! Threads on demand, for the [jobs](crate::runtime::jobs) of a pool and for [transfers](crate::io::method::threads): started when
+//! work comes and none sleeps, up to a limit, and ended after a while without work. A [`Workload`] has what waits for them, and
+//! decides in which order it begins, and when no more comes.
 //!
 //! Invariants:
 //! 1. while work may begin and there are threads, one is awake to begin it: a caller that brings work [calls](ThreadPool::call) a
-//!    thread for each piece that may begin, and a thread that takes a piece and leaves another calls one more, as does a caller
-//!    that has [helped out](ThreadPool::help_out);
+//!   thread for each piece that may begin, and a thread that takes a piece and leaves another calls one more, as does a caller that
+//!   has [helped out](ThreadPool::help_out);
 //! 2. a sleeping thread that was called counts as awake at once, so no two calls count on the same one;
 //! 3. a thread that the system refuses is tried again after a [pause](Pause); if there is no thread at all, the caller does the
-//!    work;
+//!   work;
 //! 4. a panic ends with the piece of work in which it began;
 //! 5. when the workload is finished all threads end, and what was taken is done.
 //!
@@ -21,7 +20,7 @@ use crate::sync::{
     Arc, Condvar, Mutex, MutexGuard, callback,
     pause::Pause,
     thread::{self, ThreadId},
-    time::{self, Duration, Instant},
+    time::{self, Duration},
 };
 
 /// What the threads of a pool do.
@@ -44,7 +43,6 @@ pub(crate) trait Workload: Send + Sync + Sized + 'static {
     fn carry_out(&self, work: Self::Work, pool: &ThreadPool<Self>);
 }
 
-/// The limits of a pool of threads.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct ThreadLimits {
     pub(crate) name: &'static str,
@@ -54,7 +52,6 @@ pub(crate) struct ThreadLimits {
     pub(crate) idle: Option<Duration>,
 }
 
-/// A pool of threads, shared by its users and its threads.
 pub(crate) struct ThreadPool<W: Workload>(Arc<ThreadPoolShared<W>>);
 
 struct ThreadPoolShared<W: Workload> {
@@ -67,7 +64,6 @@ struct ThreadPoolShared<W: Workload> {
     gone: Condvar,
 }
 
-/// The state of a pool of threads, under its lock.
 pub(crate) struct ThreadPoolState<Q> {
     pub(crate) queue: Q,
     /// Threads that were started and have not ended, whether they sleep or not.
@@ -92,15 +88,9 @@ impl<Q> ThreadPoolState<Q> {
 impl<W: Workload> ThreadPool<W> {
     /// Makes a pool without threads: they are started when there is work.
     pub(crate) fn new(limits: ThreadLimits, workload: W, queue: W::Queue) -> Self {
-        let state = ThreadPoolState {
-            queue,
-            threads: Vec::new(),
-            sleeping: 0,
-            called: 0,
-            refused: None,
-            pause: Pause::default(),
-        };
-        let (state, called, gone) = (Mutex::new(state), Condvar::new(), Condvar::new());
+        let (threads, refused, pause) = (Vec::new(), None, Pause::default());
+        let state = Mutex::new(ThreadPoolState { queue, threads, sleeping: 0, called: 0, refused, pause });
+        let (called, gone) = (Condvar::new(), Condvar::new());
         Self(Arc::new(ThreadPoolShared { workload, limits, state, called, gone }))
     }
 
@@ -198,7 +188,6 @@ impl<W: Workload> ThreadPool<W> {
         Some(format!("no {} thread can be started: {reason}", self.0.limits.name))
     }
 
-    /// Runs one thread of the pool.
     fn run(&self) {
         let mut state = self.lock();
         loop {
@@ -214,7 +203,7 @@ impl<W: Workload> ThreadPool<W> {
             let leave_at = self.0.limits.idle.map(|idle| time::now() + idle);
             state.sleeping += 1;
             while state.called == 0 {
-                if self.is_to_leave(&state, leave_at) {
+                if self.workload().is_finished(&state.queue) || leave_at.is_some_and(|at| time::now() >= at) {
                     return self.leave(state);
                 }
                 state = match leave_at {
@@ -229,10 +218,6 @@ impl<W: Workload> ThreadPool<W> {
     fn carry_out(&self, work: W::Work) {
         // The hook has reported a panic, and the work reports it to the threads and tasks that wait for it.
         let _ = callback::contained(|| self.workload().carry_out(work, self));
-    }
-
-    fn is_to_leave(&self, state: &ThreadPoolState<W::Queue>, leave_at: Option<Instant>) -> bool {
-        self.workload().is_finished(&state.queue) || leave_at.is_some_and(|leave_at| time::now() >= leave_at)
     }
 
     /// Takes the calling thread, which sleeps, out of the pool.

@@ -1,10 +1,7 @@
-//! Taking turns at something that one thread does at a time, or a fixed number of threads.
+//! Turns at something that one thread does at a time, or a fixed number of threads, in the order in which they were asked for.
 //!
-//! Turns are given in the order in which they were asked for: a thread that asks again as soon as it has had one comes after all
-//! that wait. The thread that has the turn may pause, if it may take long. As soon as another thread waits for its turn, or the
-//! pool ends, the pause is over, and no other begins.
-//!
-//! Lock order: the one lock is held for moments only and taken alone.
+//! The thread that has the turn may pause, if it may take long. As soon as another thread waits for its turn, or the pool ends, the
+//! pause is over, and no other begins. Lock order: the one lock is held for moments only and taken alone.
 
 use std::num::NonZeroU32;
 
@@ -57,6 +54,11 @@ impl Turns {
         Turn(self)
     }
 
+    /// Returns the number of turns that were asked for, behind those that are had now.
+    fn waiting(&self, state: &TurnsState) -> u64 {
+        (state.asked - state.over).saturating_sub(self.most)
+    }
+
     /// Has the thread that pauses check again whether it may. Called when the pool's end has begun.
     pub(crate) fn wake_the_pausing(&self) {
         drop(self.state.lock());
@@ -64,18 +66,11 @@ impl Turns {
     }
 }
 
-impl TurnsState {
-    /// Returns the number of turns that were asked for, behind those that are had now.
-    fn waiting(&self, most: u64) -> u64 {
-        (self.asked - self.over).saturating_sub(most)
-    }
-}
-
 impl Turn<'_> {
     /// Pauses until `deadline`. Returns false as soon as another thread waits for its turn, or the pool ends.
     pub(crate) fn pause_until(&self, deadline: Instant, end: &PoolEnd) -> bool {
         let mut state = self.0.state.lock();
-        let may_pause = |state: &TurnsState| state.waiting(self.0.most) == 0 && !end.has_begun();
+        let may_pause = |state: &TurnsState| self.0.waiting(state) == 0 && !end.has_begun();
         while may_pause(&state) && time::now() < deadline {
             state = self.0.moved.wait_until(state, deadline);
         }
@@ -129,7 +124,7 @@ mod tests {
                     let _turn = turns.take();
                     had.lock().push(number);
                 });
-                while turns.state.lock().waiting(1) <= number {
+                while turns.waiting(&turns.state.lock()) <= number {
                     std::thread::yield_now();
                 }
             }
@@ -152,7 +147,7 @@ mod tests {
                 let _third = turns.take();
                 entered.send(()).unwrap();
             });
-            while turns.state.lock().waiting(2) == 0 {
+            while turns.waiting(&turns.state.lock()) == 0 {
                 std::thread::yield_now();
             }
             assert!(has_entered.try_recv().is_err(), "three at once");

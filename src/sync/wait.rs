@@ -1,7 +1,5 @@
-//! Blocking as a special case of polling.
-//!
-//! Each wait is written once, as a [`PollStep`]: it takes a [`Waker`] and returns [`Poll`]. A task's executor runs the steps with
-//! the task's waker; [`drive`] runs them in the calling thread, with a waker that unparks it, and is the only loop that does.
+//! Blocking as a special case of polling: each wait is written once, as a [`PollStep`]. A task's executor runs the steps with the
+//! task's waker; [`drive`] runs them in the calling thread, with a waker that unparks it, and is the only loop that does.
 
 use std::{
     sync::Arc,

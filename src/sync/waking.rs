@@ -3,10 +3,9 @@
 //! A waker is code of the caller. Its clone, its call and its drop may take locks, own pages of the same pool, run the task in
 //! place, or panic, as an executor's wakers do after its end. None of this may affect anything but that one task, so:
 //!
-//! * a list keeps a [`StoredWaker`], which is made *before* the list's lock is taken;
+//! * a list keeps a [`StoredWaker`], which is made *before* the list's lock is taken, and dropped after it;
 //! * wakers to be called are moved into [`Wakers`] under the lock, and called when that is dropped: after the lock, and, at the end
 //!   of an I/O, after all other steps of that end;
-//! * a waker that was replaced, or left over, is dropped after the lock, too;
 //! * a panic ends here, so the next wakers in a list are still called.
 
 use std::task::Waker;

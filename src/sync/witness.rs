@@ -1,8 +1,7 @@
-//! Loom as a witness of what is done to the bytes of pages.
+//! Loom as a witness of what is done to the bytes of pages. Outside loom all of this is empty.
 //!
-//! Loom sees only its own cells. Code that copies pages by their addresses calls this, models call it when they read and change
-//! pages, and for each address there is a cell that stands for the page there. So loom stops at every access that is not ordered
-//! against another. Outside loom all of this is empty.
+//! Loom sees only its own cells. So for each address that code copies pages from or to, or that a model reads or changes a page at,
+//! there is a cell that stands for the page there, and loom stops at every access that is not ordered against another.
 
 use std::ptr::NonNull;
 

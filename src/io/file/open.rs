@@ -70,7 +70,7 @@ impl File {
             sparse: options.sparse,
             max_in_flight,
             turns: max_in_flight.map(Turns::of_so_many),
-            activity: Box::new(FileActivity::new()),
+            activity: Box::new(FileActivity::default()),
             read_budget: ReadBudget::default(),
             blocks: AtomicU32::new(blocks),
             pages_end: AtomicU32::new(blocks),
