@@ -1,6 +1,4 @@
-//! The names of things: files, blocks, pages, log positions, page sizes.
-//!
-//! Plain copyable newtypes. They know nothing of pools or disks.
+//! The names of things: files, blocks, pages, log positions, page sizes. They know nothing of pools or disks.
 
 use std::{fmt, ops::Range, str::FromStr};
 
@@ -21,14 +19,7 @@ impl FileId {
     }
 
     /// Returns the pages of the file at these blocks, in their order: the argument of
-    /// [`read_stream`](crate::BufferPool::read_stream) and [`prefetch`](crate::BufferPool::prefetch).
-    ///
-    /// ```
-    /// # fn of(pool: &ringpool::BufferPool, file: ringpool::FileId) {
-    /// pool.prefetch(file.pages(10..20_u32));
-    /// pool.prefetch(file.pages([3_u32, 1, 4]));
-    /// # }
-    /// ```
+    /// [`read_stream`](crate::BufferPool::read_stream) and [`prefetch`](crate::BufferPool::prefetch). Example: [`FilePages`].
     pub fn pages<I>(self, blocks: I) -> FilePages<I::IntoIter>
     where
         I: IntoIterator<Item: Into<BlockNo>>,
@@ -38,6 +29,17 @@ impl FileId {
 }
 
 /// The pages of one file, by [`FileId::pages`].
+///
+/// # Examples
+/// ```
+/// # fn of(pool: &ringpool::BufferPool, file: ringpool::FileId) {
+/// pool.prefetch(file.pages(10..20_u32));
+///
+/// // A queue of blocks, to which those are added that turn out to be wanted.
+/// let mut pages = file.pages(vec![3_u32, 1].into_iter());
+/// assert_eq!(pages.blocks_mut().len(), 2);
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct FilePages<I> {
     file: FileId,
@@ -45,17 +47,7 @@ pub struct FilePages<I> {
 }
 
 impl<I> FilePages<I> {
-    /// Returns the iterator of the blocks, to tell it which blocks are wanted next.
-    ///
-    /// # Examples
-    /// ```
-    /// # fn of(file: ringpool::FileId) {
-    /// // A queue of blocks, to which those are added that turn out to be wanted.
-    /// let mut pages = file.pages(vec![3_u32, 1].into_iter());
-    /// assert_eq!(pages.blocks_mut().len(), 2);
-    /// # }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
+    /// Returns the iterator of the blocks, to tell it which blocks are wanted next. Example: [`FilePages`].
     pub fn blocks_mut(&mut self) -> &mut I {
         &mut self.blocks
     }
@@ -91,7 +83,6 @@ impl fmt::Display for FileId {
 /// use ringpool::BlockNo;
 /// assert_eq!(BlockNo(7).next(), Some(BlockNo(8)));
 /// assert_eq!(BlockNo(u32::MAX).next(), None);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockNo(pub u32);
@@ -119,9 +110,7 @@ impl fmt::Display for BlockNo {
     }
 }
 
-/// A page: a block of a file. PostgreSQL calls it a buffer tag.
-///
-/// Ordered by file, then block, which is the order in which write-out sorts.
+/// A page: a block of a file (PostgreSQL: buffer tag). Ordered by file, then block, which is the order in which write-out sorts.
 ///
 /// ```
 /// # use ringpool::{BlockNo, PageId};
@@ -130,7 +119,6 @@ impl fmt::Display for BlockNo {
 /// assert_eq!(page, PageId { file, block: BlockNo(7) });
 /// assert_eq!(page.to_string(), format!("block 7 of file {}", file.get()));
 /// # }
-/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageId {
@@ -233,22 +221,15 @@ impl fmt::Display for Lsn {
     }
 }
 
-/// The size of every page of a pool: a power of two from 512 bytes to 64 KiB.
+/// The size of every page of a pool: a power of two from 512 bytes to 64 KiB. As text it is a number with its unit, or of bytes.
 ///
 /// ```
 /// use ringpool::PageSize;
 /// assert_eq!(PageSize::new(8192)?.bytes(), 8192);
 /// assert!(PageSize::new(3000).is_err());
-/// # Ok::<(), ringpool::Error>(())
-/// ```
-///
-/// As text it is a number with its unit, or of bytes:
-///
-/// ```
-/// use ringpool::PageSize;
 /// assert_eq!(PageSize::DEFAULT.to_string(), "8 KiB");
 /// assert_eq!("16k".parse::<PageSize>()?, "16384".parse()?);
-/// # Ok::<(), ringpool::ConfigError>(())
+/// # Ok::<(), ringpool::Error>(())
 /// ```
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageSize(u32);
@@ -316,12 +297,11 @@ impl FromStr for PageSize {
         let lower = text.trim().to_ascii_lowercase();
         let digits = lower.bytes().take_while(u8::is_ascii_digit).count();
         let unit = match lower[digits..].trim() {
-            "" | "b" => Some(1),
-            "k" | "kb" | "kib" => Some(1024),
-            _ => None,
+            "" | "b" => 1,
+            "k" | "kb" | "kib" => 1024,
+            _ => return Err(Self::refused(text)),
         };
-        let number = lower[..digits].parse::<u32>().ok();
-        let bytes = unit.zip(number).and_then(|(unit, number)| number.checked_mul(unit));
+        let bytes = lower[..digits].parse::<u32>().ok().and_then(|number| number.checked_mul(unit));
         bytes.and_then(|bytes| Self::new(bytes).ok()).ok_or_else(|| Self::refused(text))
     }
 }

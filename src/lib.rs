@@ -66,17 +66,16 @@
 //! deadlock. Latch pages in one order, hold latches briefly, and never hold one across an `.await` of another page.
 //!
 //! What the pool asks of a task's [`Waker`](std::task::Waker): that it returns soon, as every executor's does. The pool's own
-//! threads call it. The submission worker is among them, and all reads and writes of an io_uring pool go through that thread. A
-//! waker that sleeps delays them all. A waker that waits for a page of the same pool waits for ever. A waker may panic, and may own
-//! or drop pins and pools.
+//! threads call it, among them the submission worker, through which all reads and writes of an io_uring pool go: a waker that
+//! sleeps delays them all, and one that waits for a page of the same pool waits for ever. A waker may panic, and may own or drop
+//! pins and pools.
 //!
 //! What the pool leaves to its process: a write beyond `RLIMIT_FSIZE` raises `SIGXFSZ`, which ends a process that does not ignore
 //! it. If the process ignores that signal, such a write or extension is an error (`EFBIG`), like that of a full disk.
 //!
 //! If the system gives no thread, the calling thread does the work (C7). The standard library makes one exception: it ends the
 //! whole process if it can start a thread, but has no memory for the stack on which that thread handles signals. The pool starts
-//! threads when it is built. It starts others on demand: for what tasks wait for, and for requests beside a ring. So leave some
-//! memory free under a limit of the address space (`RLIMIT_AS`).
+//! threads when it is built, and on demand: so leave some memory free under a limit of the address space (`RLIMIT_AS`).
 //!
 //! # Where things are
 //!

@@ -11,7 +11,7 @@ use metrics::{Label, Unit, counter, describe_counter, describe_gauge, gauge};
 use crate::{
     api::{
         file_stats::{FileCounts, FileStats},
-        snapshot::{FrameStats, Stats},
+        snapshot::Stats,
     },
     io::report::MethodKind,
     observe::{Counts, Latency},
@@ -34,7 +34,7 @@ impl Stats {
     /// | `ringpool_latency_seconds_count` | counter | `pool`, `op` | how many there were |
     /// | `ringpool_latency_seconds_sum` | gauge | `pool`, `op` | how long they took together |
     /// | `ringpool_latency_seconds` | gauge | `pool`, `op`, `quantile` | 0.5, 0.99, 0.999; and 1, the longest |
-    /// | `ringpool_frames` | gauge | `pool`, `state` | each of [`FrameStats`] but the pins |
+    /// | `ringpool_frames` | gauge | `pool`, `state` | each of [`FrameStats`](crate::stats::FrameStats) but the pins |
     /// | `ringpool_pins` | gauge | `pool` | all pins together |
     /// | `ringpool_memory_bytes` | gauge | `pool`, `of` | `pages`, and what is `beside` them |
     /// | `ringpool_method` | gauge | `pool`, `method` | 1 for the I/O method in use, 0 for the others |
@@ -72,21 +72,20 @@ impl Stats {
             let all = labels(&[("op", op), ("le", "+Inf")]);
             counter!("ringpool_latency_seconds_bucket", all).absolute(latency.count());
         }
-        let FrameStats { total, at_most, resident, pinned, pins, dirty, reading, reading_ahead, writing } =
-            self.frames;
+        let frames = &self.frames;
         for (state, frames) in [
-            ("total", total),
-            ("at_most", at_most),
-            ("resident", resident),
-            ("pinned", pinned),
-            ("dirty", dirty),
-            ("reading", reading),
-            ("reading_ahead", reading_ahead),
-            ("writing", writing),
+            ("total", frames.total),
+            ("at_most", frames.at_most),
+            ("resident", frames.resident),
+            ("pinned", frames.pinned),
+            ("dirty", frames.dirty),
+            ("reading", frames.reading),
+            ("reading_ahead", frames.reading_ahead),
+            ("writing", frames.writing),
         ] {
             gauge!("ringpool_frames", labels(&[("state", state)])).set(f64::from(frames));
         }
-        gauge!("ringpool_pins", labels(&[])).set(pins as f64);
+        gauge!("ringpool_pins", labels(&[])).set(self.frames.pins as f64);
         for (of, bytes) in [("pages", self.page_bytes), ("beside", self.overhead_bytes)] {
             gauge!("ringpool_memory_bytes", labels(&[("of", of)])).set(bytes as f64);
         }

@@ -1,8 +1,7 @@
 //! The shutdown of a pool: everything is written to disk first, unless it is to be thrown away.
 //!
-//! Until the checkpoint is done the pool is open, and a shutdown that fails leaves it open. Other threads may use it meanwhile:
-//! what they change too late for the checkpoint stays dirty and is counted. The pages that were written meanwhile are synced at the
-//! end.
+//! Until the checkpoint is done the pool is open, and a shutdown that fails leaves it open. What other threads change too late for
+//! the checkpoint stays dirty and is counted; what they wrote meanwhile is synced at the end.
 
 use crate::{
     api::background::Background,

@@ -1,6 +1,5 @@
-//! Operations that a task awaits where a thread would block: opening a file, and ending a pool.
-//!
-//! A job opens the file. The end of a pool waits for the threads of all jobs, so it has a thread of its own.
+//! Operations that a task awaits where a thread would block. A job opens a file. The end of a pool waits for the threads of all
+//! jobs, so it has a thread of its own.
 
 use std::{
     fmt,

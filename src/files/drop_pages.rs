@@ -93,8 +93,8 @@ fn within_a_moment(mut done: impl FnMut() -> bool) -> bool {
 /// Waits for their I/O, and a bounded time for their pins, but not while the pool ends.
 ///
 /// The caller has published that no new page of that range may be mapped, by a new end of the file or by closing it, and keeps that
-/// until the pages that are put back are in place. A miss maps its page [and then checks](crate::read) whether it still may. This
-/// function looks at the frames after the publication. The fences on both sides make one of the two see the other.
+/// until the pages that are put back are in place. A miss maps its page [and then checks](crate::read) whether it still may; this
+/// looks at the frames after the publication. The fences on both sides make one of the two see the other.
 ///
 /// # Errors
 /// [`Error::Pinned`] for a page that is then still pinned, or dirty and [to be kept](Changes::Keep). No changes are lost.

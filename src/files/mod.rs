@@ -1,7 +1,5 @@
-//! Opening, changing and closing a file as a whole.
-//!
-//! [`extent`] grows and cuts files; [`drop_pages`] takes a file's pages out of the pool, for cutting, [closing](close) and
-//! [removing](remove).
+//! Opening a file, and what is known of one. [`extent`] grows and cuts files; [`drop_pages`] takes a file's pages out of the pool,
+//! for cutting, [closing](close) and [removing](remove).
 
 pub(crate) mod close;
 pub(crate) mod drop_pages;

@@ -4,11 +4,11 @@
 //!
 //! Invariants:
 //! 1. while work may begin and there are threads, one is awake to begin it: a caller that brings work [calls](ThreadPool::call) a
-//!   thread for each piece that may begin, and a thread that takes a piece and leaves another calls one more, as does a caller that
-//!   has [helped out](ThreadPool::help_out);
+//!    thread for each piece that may begin, and a thread that takes a piece and leaves another calls one more, as does a caller that
+//!    has [helped out](ThreadPool::help_out);
 //! 2. a sleeping thread that was called counts as awake at once, so no two calls count on the same one;
 //! 3. a thread that the system refuses is tried again after a [pause](Pause); if there is no thread at all, the caller does the
-//!   work;
+//!    work;
 //! 4. a panic ends with the piece of work in which it began;
 //! 5. when the workload is finished all threads end, and what was taken is done.
 //!
