@@ -1,15 +1,18 @@
-//! Of the two copies of a page, in the database and in the log, tells the pool of the one that is not needed.
+//! Of the copies of a page, in the database and in the log, tells the pool of those that are not needed.
 //!
 //! A transaction writes a page that it has changed to the log. Transactions that begin later read it there, and the database's copy
-//! takes a frame for nothing. A checkpoint copies the page back, and then the log's copy does. So a pool that is smaller than both
-//! files together holds each page once. Both are hints: a transaction with an older view, which reads the other copy, has it read
-//! from the disk again.
+//! takes a frame for nothing; so does the log's former copy of that page. A checkpoint copies the last one back, and then the log needs none. So
+//! a pool that is smaller than both files together holds each page once. All are hints: a transaction with an older view, which reads
+//! another copy, has it read from the disk again.
 //!
-//! Entry points: [`FrameWrites`] for what is written to the log, [`Copying`] for what a checkpoint reads there.
+//! Entry points: [`FrameWrites`] for what is written to the log, [`LogCopies`] for the blocks of the log that are not needed.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::HashMap,
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// The bytes of the log's header.
@@ -24,7 +27,7 @@ pub struct FrameWrites {
 }
 
 impl FrameWrites {
-    /// Notes a write. Returns the block of the database whose copy is not needed any more; `page` is the size of its blocks.
+    /// Notes a write. Returns the block of the database that it is a copy of, where it is one; `page` is the size of its blocks.
     pub fn note(&mut self, bytes: &[u8], offset: u64, page: usize) -> Option<u32> {
         let number = self.number.take();
         if bytes.len() == FRAME_HEADER && offset >= LOG_HEADER {
@@ -35,38 +38,80 @@ impl FrameWrites {
     }
 }
 
-/// What a checkpoint that is under way has read from the log.
+/// Which copies in the log of a database are not needed any more: those that a later frame replaces, and those that the checkpoint under way has
+/// read.
 #[derive(Debug, Default)]
-pub struct Copying {
-    is_under_way: AtomicBool,
-    /// How many bytes of each block.
-    read: Mutex<Vec<u32>>,
+pub struct LogCopies {
+    is_checkpointed: AtomicBool,
+    uses: Mutex<LogUse>,
 }
 
-impl Copying {
+#[derive(Debug, Default)]
+struct LogUse {
+    /// By block of the database: where in the log its last copy begins.
+    last: HashMap<u32, u64>,
+    /// Of each block of the log: how many bytes a later frame replaces.
+    replaced: Vec<u32>,
+    /// The same of those that the checkpoint under way has read.
+    read: Vec<u32>,
+}
+
+impl LogCopies {
     /// Begins a checkpoint, or ends one.
-    pub fn set(&self, is_under_way: bool) {
-        self.read.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        self.is_under_way.store(is_under_way, Ordering::Release);
+    pub fn set_checkpointed(&self, is_under_way: bool) {
+        self.uses().read.clear();
+        self.is_checkpointed.store(is_under_way, Ordering::Release);
     }
 
     /// Returns whether a checkpoint is under way.
     #[inline]
-    pub fn is_under_way(&self) -> bool {
-        self.is_under_way.load(Ordering::Acquire)
+    pub fn is_checkpointed(&self) -> bool {
+        self.is_checkpointed.load(Ordering::Acquire)
     }
 
-    /// Notes that so many bytes of a block were read. Returns whether all pages that it has a part of are copied by now.
-    pub fn note(&self, block: u32, bytes: usize, page: usize) -> bool {
-        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        let at = block as usize;
-        if read.len() <= at {
-            read.resize(at + 1, 0);
-        }
-        read[at] = read[at].saturating_add(bytes as u32);
-        // Not read are the headers: of a frame, and of the log.
-        read[at] as usize + FRAME_HEADER + LOG_HEADER as usize >= page
+    /// Forgets all: the log is begun anew.
+    pub fn begin_anew(&self) {
+        *self.uses() = LogUse::default();
     }
+
+    /// Notes that the copy of a block of the database was written at this place of the log. Returns where its former copy begins.
+    pub fn note_written(&self, block: u32, offset: u64) -> Option<u64> {
+        self.uses().last.insert(block, offset).filter(|&former| former != offset)
+    }
+
+    /// Notes that so many bytes of a block of the log are replaced. Returns whether it is not needed any more.
+    pub fn note_replaced(&self, block: u32, bytes: usize, page: usize) -> bool {
+        let mut uses = self.uses();
+        add(&mut uses.replaced, block, bytes);
+        uses.is_over(block, page)
+    }
+
+    /// Notes that the checkpoint has read so many bytes of a block of the log. Returns whether it is not needed any more.
+    pub fn note_read(&self, block: u32, bytes: usize, page: usize) -> bool {
+        let mut uses = self.uses();
+        add(&mut uses.read, block, bytes);
+        uses.is_over(block, page)
+    }
+
+    fn uses(&self) -> MutexGuard<'_, LogUse> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl LogUse {
+    fn is_over(&self, block: u32, page: usize) -> bool {
+        let of = |counts: &[u32]| counts.get(block as usize).map_or(0, |&bytes| bytes as usize);
+        // Neither read nor replaced are the headers: of a frame, and of the log.
+        of(&self.replaced) + of(&self.read) + FRAME_HEADER + LOG_HEADER as usize >= page
+    }
+}
+
+fn add(counts: &mut Vec<u32>, block: u32, bytes: usize) {
+    let at = block as usize;
+    if counts.len() <= at {
+        counts.resize(at + 1, 0);
+    }
+    counts[at] = counts[at].saturating_add(bytes as u32);
 }
 
 #[cfg(test)]
@@ -86,14 +131,30 @@ mod tests {
     }
 
     #[test]
-    fn a_block_of_the_log_is_copied_when_the_parts_of_both_its_frames_are_read() {
-        let copying = Copying::default();
-        copying.set(true);
-        assert!(copying.is_under_way());
-        assert!(!copying.note(3, 1000, 4096));
-        assert!(!copying.note(4, 4000, 4096));
-        assert!(copying.note(3, 3072, 4096));
-        copying.set(false);
-        assert!(!copying.is_under_way() && !copying.note(3, 1000, 4096), "what was read before is forgotten");
+    fn a_block_of_the_log_is_not_needed_when_both_its_frames_are_read_or_replaced() {
+        let log = LogCopies::default();
+        log.set_checkpointed(true);
+        assert!(log.is_checkpointed());
+        assert!(!log.note_read(3, 1000, 4096));
+        assert!(!log.note_read(4, 4000, 4096));
+        assert!(log.note_read(3, 3072, 4096));
+        assert!(!log.note_replaced(5, 1000, 4096));
+        assert!(log.note_read(5, 3072, 4096), "one is read, and one replaced");
+        log.set_checkpointed(false);
+        assert!(!log.is_checkpointed() && !log.note_read(3, 1000, 4096), "what was read before is forgotten");
+        assert!(log.note_replaced(5, 3072, 4096), "what is replaced stays so");
+        log.begin_anew();
+        assert!(!log.note_replaced(5, 3072, 4096));
+    }
+
+    #[test]
+    fn a_copy_is_replaced_by_the_next_copy_of_the_same_page() {
+        let log = LogCopies::default();
+        assert_eq!((log.note_written(7, 56), log.note_written(8, 600)), (None, None));
+        assert_eq!(log.note_written(7, 56), None, "written once more at its place");
+        assert_eq!(log.note_written(7, 1200), Some(56));
+        assert_eq!(log.note_written(7, 2400), Some(1200));
+        log.begin_anew();
+        assert_eq!(log.note_written(7, 56), None);
     }
 }

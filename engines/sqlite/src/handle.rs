@@ -117,9 +117,9 @@ impl Handle {
             there => there?,
         };
         bytes[there..].fill(0);
-        if let Some(database) = self.database.as_ref().filter(|database| database.copying.is_under_way()) {
+        if let Some(database) = self.database.as_ref().filter(|it| it.log_copies.is_checkpointed()) {
             self.file.bytes.not_needed_once(offset, there, |block, bytes, page| {
-                database.copying.note(block, bytes, page)
+                database.log_copies.note_read(block, bytes, page)
             });
         }
         Ok(there)
@@ -127,7 +127,7 @@ impl Handle {
 
     /// Notes that a checkpoint begins or ends: `SQLITE_FCNTL_CKPT_START`, `SQLITE_FCNTL_CKPT_DONE`.
     pub fn set_copying(&mut self, is_under_way: bool) {
-        self.file.copying.set(is_under_way);
+        self.file.log_copies.set_checkpointed(is_under_way);
     }
 
     /// Lends a page: `xFetch`. Returns its address; `None` if it cannot be lent, and is to be read instead.
@@ -181,10 +181,16 @@ impl Handle {
             if offset == 0 {
                 // The log is begun anew: its other pages are overwritten before they are read.
                 self.file.bytes.not_needed(1..self.file.bytes.blocks());
+                database.log_copies.begin_anew();
             }
             let page = self.files.pool().page_size().bytes();
             if let Some(block) = self.frame_writes.note(bytes, offset, page) {
                 database.bytes.not_needed(block..block + 1);
+                if let Some(former) = database.log_copies.note_written(block, offset) {
+                    self.file.bytes.not_needed_once(former, page, |block, bytes, page| {
+                        database.log_copies.note_replaced(block, bytes, page)
+                    });
+                }
             }
         }
         Ok(())

@@ -23,7 +23,7 @@ use ringpool::{BufferPool, OpenOptions, options::Fallback};
 
 use crate::{
     bytes_file::{BytesFile, Contents},
-    copies::Copying,
+    copies::LogCopies,
     error::{Failure, Result},
     locks::LockTable,
     names::{Names, SystemNames},
@@ -68,8 +68,8 @@ pub struct OpenFile {
     pub locks: Mutex<LockTable>,
     /// What its connections share of the log's index.
     pub wal_index: Mutex<WalIndex>,
-    /// What a checkpoint of the database has copied.
-    pub copying: Copying,
+    /// Which copies in its log are not needed.
+    pub log_copies: LogCopies,
     /// Whether it may be written.
     pub writable: bool,
     /// Whether its folder is to be synced with it, since it was created.
@@ -214,7 +214,7 @@ impl Files {
             bytes: BytesFile::new(self.pool.clone(), file, len.unwrap_or(0), contents)?,
             locks: Mutex::default(),
             wal_index: Mutex::default(),
-            copying: Copying::default(),
+            log_copies: LogCopies::default(),
             writable,
             is_new: AtomicBool::new(create.is_some()),
             is_removed: AtomicBool::new(false),
