@@ -179,17 +179,18 @@ impl BytesFile {
         Ok(there)
     }
 
-    /// Returns the page that has these bytes, all of them; `None` if they are on two pages, or beyond the end.
+    /// Returns the page that is these bytes; `None` if they are a part of one, or on two pages, or beyond the end. (Of a part the reader would keep
+    /// the rest from being changed, too.)
     ///
     /// # Errors
     /// Those of the pool's reads.
     #[inline]
-    pub fn page_of(&self, offset: u64, bytes: usize) -> Result<Option<(OwnedPageRead, usize)>> {
+    pub fn page_of(&self, offset: u64, bytes: usize) -> Result<Option<OwnedPageRead>> {
         let (block, begin) = self.place(offset);
-        if begin + bytes > self.page as usize || offset + bytes as u64 > self.len() {
+        if begin > 0 || bytes as u64 != self.page || offset + bytes as u64 > self.len() {
             return Ok(None);
         }
-        Ok(Some((self.pool.read(PageId::new(self.file, block)).wait()?, begin)))
+        Ok(Some(self.pool.read(PageId::new(self.file, block)).wait()?))
     }
 
     /// Writes bytes, behind the end too.
@@ -436,13 +437,14 @@ mod tests {
         let disk = SimDisk::new();
         let file = file_on(&disk, Contents::Any);
         file.write_at(&[1; 2 * PAGE], 0).unwrap();
-        let (lent, at) = file.page_of(PAGE as u64, PAGE).unwrap().unwrap();
+        let lent = file.page_of(PAGE as u64, PAGE).unwrap().unwrap();
         assert!(matches!(file.write_at(&[2; PAGE], PAGE as u64), Err(Failure::Lent { block: 1 })));
-        assert_eq!(lent[at..], [1; PAGE]);
+        assert_eq!(lent[..], [1; PAGE]);
         drop(lent);
         file.write_at(&[2; PAGE], PAGE as u64).unwrap();
         assert!(file.page_of(PAGE as u64 / 2, PAGE).unwrap().is_none(), "on two pages");
-        assert!(file.page_of(2 * PAGE as u64, 1).unwrap().is_none(), "behind the end");
+        assert!(file.page_of(0, PAGE / 2).unwrap().is_none(), "a part of one");
+        assert!(file.page_of(2 * PAGE as u64, PAGE).unwrap().is_none(), "behind the end");
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub enum Failure {
         /// The system's error.
         source: io::Error,
     },
-    /// Another process has the database open.
+    /// The database is open in another process, or in this one by other means than this VFS and this name.
     InUse {
         /// The database.
         path: PathBuf,
@@ -131,7 +131,7 @@ impl fmt::Display for Failure {
             Self::System { path, source } => write!(f, "{}: {source}", path.display()),
             Self::InUse { path } => write!(
                 f,
-                "{} is open in another process, by ringpool or by SQLite itself: one process at a time can have it on a pool",
+                "{} is open elsewhere, by ringpool or by SQLite itself: in another process, or in this one by another pool, VFS or name",
                 path.display()
             ),
             Self::Lent { block } => {

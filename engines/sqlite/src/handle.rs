@@ -82,6 +82,12 @@ impl Handle {
         self.file.kind
     }
 
+    /// Returns whether the file's name leads to no file any more, or to another.
+    #[must_use]
+    pub fn has_moved(&self) -> bool {
+        self.files.has_moved(&self.file)
+    }
+
     /// Returns the files of the VFS.
     #[must_use]
     pub fn files(&self) -> &Files {
@@ -133,18 +139,18 @@ impl Handle {
     /// Lends a page: `xFetch`. Returns its address; `None` if it cannot be lent, and is to be read instead.
     #[inline]
     pub fn fetch(&mut self, offset: u64, bytes: usize) -> Option<*const u8> {
-        let (block, begin) = self.file.bytes.place(offset);
+        let (block, _) = self.file.bytes.place(offset);
         // Each page of a database has one length, so this one ends where it did.
         if let Some(page) = self.lent.lend_again(offset, block) {
-            return Some(page.as_ptr().wrapping_add(begin));
+            return Some(page.as_ptr());
         }
         if !self.lent.has_room() {
             return None;
         }
         self.note_read(offset, bytes);
         // A failure is reported by the read that SQLite tries next.
-        let (page, begin) = self.file.bytes.page_of(offset, bytes).ok()??;
-        Some(self.lent.lend(offset, block, page).wrapping_add(begin))
+        let page = self.file.bytes.page_of(offset, bytes).ok()??;
+        Some(self.lent.lend(offset, block, page))
     }
 
     /// Takes a page back: `xUnfetch`.

@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -37,6 +37,13 @@ pub trait Names: Send + Sync {
     /// # Errors
     /// Those of the system.
     fn sync_folder(&self, path: &Path) -> io::Result<()>;
+
+    /// Returns the system's numbers of the file to which the name leads: its device's and its own. `None` where it leads to none, or the
+    /// disk has no such numbers: then a file that takes another's name is not noticed.
+    fn identity(&self, path: &Path) -> Option<(u64, u64)> {
+        let _ = path;
+        None
+    }
 
     /// Returns the permissions of the file, if there is one and the system has such.
     fn mode(&self, path: &Path) -> Option<u32>;
@@ -75,6 +82,10 @@ impl Names for SystemNames {
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
+    }
+
+    fn identity(&self, path: &Path) -> Option<(u64, u64)> {
+        fs::metadata(path).ok().map(|found| (found.dev(), found.ino()))
     }
 
     fn mode(&self, path: &Path) -> Option<u32> {

@@ -70,6 +70,8 @@ pub struct OpenFile {
     pub wal_index: Mutex<WalIndex>,
     /// Which copies in its log are not needed.
     pub log_copies: LogCopies,
+    /// What its name led to when it was opened.
+    identity: Option<(u64, u64)>,
     /// Whether it may be written.
     pub writable: bool,
     /// Whether its folder is to be synced with it, since it was created.
@@ -162,6 +164,12 @@ impl Files {
             if !exists && !how.create {
                 return Err(cannot_open(path, "does not exist"));
             }
+            if entry.file.kind == Kind::Database && self.has_moved(&entry.file) {
+                return Err(cannot_open(
+                    path,
+                    "was moved, removed or replaced while it is open: close its connections first",
+                ));
+            }
             if how.writable && !entry.file.writable {
                 return Err(cannot_open(path, "is open for reading only"));
             }
@@ -215,12 +223,18 @@ impl Files {
             locks: Mutex::default(),
             wal_index: Mutex::default(),
             log_copies: LogCopies::default(),
+            identity: self.names().identity(path),
             writable,
             is_new: AtomicBool::new(create.is_some()),
             is_removed: AtomicBool::new(false),
             was_synced: AtomicBool::new(false),
             _process: process,
         })
+    }
+
+    /// Returns whether the name of an open file leads to no file any more, or to another.
+    pub fn has_moved(&self, file: &OpenFile) -> bool {
+        file.identity.is_some() && self.names().identity(&file.path) != file.identity
     }
 
     /// Ends the use of a file by one connection. Closes the file if it was the last one.
@@ -268,8 +282,11 @@ impl Files {
         if file.writable { self.cut_to_bytes(file) } else { Ok(()) }
     }
 
-    /// Has the file on disk be as long as its bytes, to the byte.
+    /// Has the file on disk be as long as its bytes, to the byte. Another file that has its name by now stays as it is.
     fn cut_to_bytes(&self, file: &OpenFile) -> Result<()> {
+        if self.has_moved(file) {
+            return Ok(());
+        }
         let (path, wanted) = (&file.path, file.bytes.len());
         match self.names().len(path).map_err(Failure::system(path))? {
             Some(len) if len != wanted => self.names().set_len(path, wanted).map_err(Failure::system(path)),
@@ -325,10 +342,11 @@ impl Files {
         if durably { self.names().sync_folder(path).map_err(Failure::system(path)) } else { Ok(()) }
     }
 
-    /// Makes a journal one that SQLite takes for none.
+    /// Makes a journal one that SQLite takes for none. Of one that ends with the name of a super-journal nothing is kept: SQLite would find the
+    /// name behind the next journal, which is shorter, and take that for one whose transaction is over.
     fn end_journal(&self, journal: &OpenFile) -> Result<()> {
         let (bytes, header) = (&journal.bytes, [0; HEADER]);
-        if bytes.len() > KEPT {
+        if bytes.len() > KEPT || ends_with_super_journal(journal)? {
             bytes.set_len(0)?;
         } else if !bytes.is_empty() {
             bytes.write_at(&header[..HEADER.min(bytes.len() as usize)], 0)?;

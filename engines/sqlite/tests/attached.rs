@@ -1,4 +1,5 @@
-//! A transaction over two databases: its super-journal is removed, and the process ends before the journals are.
+//! Transactions over two databases: their super-journal is removed, and the process ends before the journals are; and what a journal with its
+//! name leaves behind.
 
 mod support;
 
@@ -92,4 +93,42 @@ fn once_the_super_journal_is_gone_both_databases_have_the_transaction() {
         }
     }
     assert!(copies.load(Ordering::Relaxed) >= 3, "a test of nothing");
+}
+
+/// The name of a super-journal that is gone, at the end of a journal, says that the transaction is over.
+#[test]
+fn after_a_transaction_with_a_super_journal_the_next_one_is_rolled_back() {
+    for mode in support::MODES {
+        let here = tempfile::tempdir().unwrap();
+        let place = Place::of_frames(256);
+        let path = here.path().join("one");
+        let db = place.open(&path);
+        db.execute("ATTACH ?1 AS two", [here.path().join("two").to_str().unwrap()]).unwrap();
+        set_mode(&db, mode);
+        db.execute_batch(
+            "PRAGMA synchronous = FULL; CREATE TABLE main.t (a); CREATE TABLE two.t (a);
+             WITH RECURSIVE n(x) AS (VALUES(1) UNION ALL SELECT x + 1 FROM n WHERE x < 500)
+             INSERT INTO main.t SELECT zeroblob(300) FROM n;
+             BEGIN IMMEDIATE; UPDATE main.t SET a = zeroblob(299); COMMIT;
+             PRAGMA cache_size = 1",
+        )
+        .unwrap();
+        let sum = "SELECT sum(length(a)) FROM t";
+        // More than the cache has room for: pages are written before the end of the transaction.
+        db.execute_batch("BEGIN; UPDATE main.t SET a = zeroblob(200) WHERE rowid < 100; ROLLBACK").unwrap();
+        assert_eq!(number(&db, sum), 500 * 299, "{mode}");
+        db.execute_batch("BEGIN; UPDATE main.t SET a = zeroblob(200) WHERE rowid < 100").unwrap();
+        // As a kill of the process would leave it, but for WAL's index.
+        if mode != "WAL" {
+            let copy = tempfile::tempdir().unwrap();
+            for name in ["one", "one-journal"] {
+                fs::copy(here.path().join(name), copy.path().join(name)).unwrap();
+            }
+            let found = Connection::open(copy.path().join("one")).unwrap();
+            assert_eq!(number(&found, sum), 500 * 299, "{mode}, killed");
+            check(&found);
+        }
+        db.execute_batch("ROLLBACK").unwrap();
+        check(&db);
+    }
 }

@@ -22,7 +22,7 @@ pub(super) unsafe extern "C" fn file_control(
     match op {
         sqlite::SQLITE_FCNTL_LOCKSTATE => set(argument, handle.level() as c_int),
         sqlite::SQLITE_FCNTL_LAST_ERRNO => set(argument, handle.last_errno),
-        sqlite::SQLITE_FCNTL_HAS_MOVED => set::<c_int>(argument, 0),
+        sqlite::SQLITE_FCNTL_HAS_MOVED => set(argument, c_int::from(handle.has_moved())),
         sqlite::SQLITE_FCNTL_POWERSAFE_OVERWRITE => set::<c_int>(argument, 1),
         sqlite::SQLITE_FCNTL_PERSIST_WAL => persist_wal(handle, argument),
         sqlite::SQLITE_FCNTL_MMAP_SIZE => mmap_size(handle, argument),
