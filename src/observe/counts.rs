@@ -154,19 +154,19 @@ counters! {
 impl Counts {
     /// Returns the average number of pages of a read that went to the disk; 0 if there was none. Approximate for the counts of an
     /// interval: a request is counted when it is made, and its outcome when that is known, which may be in a later interval.
-    /// Example: [`Stats`].
+    /// Example: [`Stats`](crate::stats::Stats).
     #[must_use]
     pub fn pages_per_read(&self) -> f64 {
         ratio(self.pages_read, self.read_requests.saturating_sub(self.joined_requests))
     }
 
-    /// Returns the average number of pages of a write request; 0 if there was none. Example: [`Stats`].
+    /// Returns the average number of pages of a write request; 0 if there was none. Example: [`Stats`](crate::stats::Stats).
     #[must_use]
     pub fn pages_per_write(&self) -> f64 {
         ratio(self.pages_written, self.write_requests)
     }
 
-    /// Returns the share of fetches that found the page ready. Example: [`Stats`].
+    /// Returns the share of fetches that found the page ready. Example: [`Stats`](crate::stats::Stats).
     #[must_use]
     pub fn hit_ratio(&self) -> f64 {
         ratio(self.hits, self.hits + self.misses + self.joins)
