@@ -46,6 +46,13 @@ pub enum LayoutError {
     },
     /// The header contradicts itself.
     Damaged,
+    /// The file ends before the last of its vertices.
+    Cut {
+        /// Bytes of the file.
+        bytes: u64,
+        /// Bytes that its blocks take.
+        needed: u64,
+    },
 }
 
 impl fmt::Display for LayoutError {
@@ -62,6 +69,10 @@ impl fmt::Display for LayoutError {
                 )
             }
             Self::Damaged => f.write_str("the header of the index file contradicts itself"),
+            Self::Cut { bytes, needed } => write!(
+                f,
+                "the index file has {bytes} bytes of {needed}: it was cut, or not copied to its end"
+            ),
         }
     }
 }
@@ -93,6 +104,12 @@ impl VertexLayout {
             associated: metadata.associated_data_length,
         };
         if layout.is_sound(page) { Ok(layout) } else { Err(LayoutError::Damaged) }
+    }
+
+    /// Returns the number of blocks of a file with so many vertices, the header's included.
+    #[must_use]
+    pub fn blocks_of(&self, vertices: u64) -> u64 {
+        vertices.div_ceil(self.vertices_a_block.into()).saturating_add(1)
     }
 
     fn is_sound(&self, page: usize) -> bool {
@@ -158,6 +175,7 @@ mod tests {
     fn the_parts_of_a_vertex_stand_one_behind_the_other() {
         let layout = VertexLayout::new(&header(100, 3, 8, 4), 4, PAGE).unwrap();
         assert_eq!([0, 2, 3, 8].map(|vertex| layout.block_of(vertex)), [1, 1, 2, 3]);
+        assert_eq!([0, 3, 4].map(|vertices| layout.blocks_of(vertices)), [1, 2, 3]);
         assert_eq!((layout.vector_in(4), layout.associated_in(4)), (100..132, 196..200));
         let mut page = vec![0; PAGE];
         page[132] = 15;

@@ -15,7 +15,7 @@ use diskann_disk::{
 };
 use ringpool::{BufferPool, FileId, OwnedPageRead, PageId};
 
-use crate::layout::VertexLayout;
+use crate::layout::{LayoutError, VertexLayout};
 
 /// Bytes before the header in the first block of an index file.
 const BEFORE_HEADER: usize = 8;
@@ -36,6 +36,21 @@ impl PooledVertices {
     pub fn new(pool: BufferPool, file: FileId) -> Self {
         Self { pool, file }
     }
+
+    fn layout<Data: GraphDataType>(&self, header: &GraphHeader) -> Result<VertexLayout, LayoutError> {
+        VertexLayout::new(header, size_of::<Data::VectorDataType>(), self.pool.page_size().bytes())
+    }
+
+    /// Refuses a file that ends before its last block does. The pool would show zeros in place of the missing bytes.
+    fn check_length(&self, blocks: u64) -> ANNResult<()> {
+        let page = self.pool.page_size().bytes() as u64;
+        let info = self.pool.file_info(self.file).map_err(ANNError::new)?;
+        // The pool counts a block that is there in part. A file that is not the system's has whole ones.
+        let whole = u64::from(info.blocks).saturating_mul(page);
+        let bytes = std::fs::metadata(info.path).map_or(whole, |found| found.len());
+        let needed = blocks.saturating_mul(page);
+        if bytes < needed { Err(ANNError::new(LayoutError::Cut { bytes, needed })) } else { Ok(()) }
+    }
 }
 
 impl<Data: GraphDataType<VectorIdType = u32>> VertexProviderFactory<Data> for PooledVertices {
@@ -43,16 +58,20 @@ impl<Data: GraphDataType<VectorIdType = u32>> VertexProviderFactory<Data> for Po
 
     fn get_header(&self) -> ANNResult<GraphHeader> {
         let page = self.pool.read(PageId::new(self.file, 0_u32)).wait().map_err(ANNError::new)?;
-        GraphHeader::try_from(&page[BEFORE_HEADER..])
+        let header = GraphHeader::try_from(&page[BEFORE_HEADER..])?;
+        drop(page);
+        // Another layout is refused by the provider, with its reason.
+        if let Ok(layout) = self.layout::<Data>(&header) {
+            self.check_length(layout.blocks_of(header.metadata().num_pts))?;
+        }
+        Ok(header)
     }
 
     fn create_vertex_provider(&self, _: usize, header: &GraphHeader) -> ANNResult<Self::VertexProviderType> {
-        let page = self.pool.page_size().bytes();
-        let element = size_of::<Data::VectorDataType>();
         Ok(PooledVertexProvider {
             pool: self.pool.clone(),
             file: self.file,
-            layout: VertexLayout::new(header, element, page).map_err(ANNError::new)?,
+            layout: self.layout::<Data>(header).map_err(ANNError::new)?,
             wanted: Vec::new(),
             pages: Vec::new(),
             found: HashMap::new(),

@@ -19,6 +19,7 @@ use diskann_vector::distance::Metric;
 use ringpool::{BufferPool, IoMethod, OpenOptions};
 use ringpool_diskann::{
     PooledVertices,
+    layout::LayoutError,
     sample::{self, BLOCK, IndexFiles, Numbering, SampleSize, Vectors, Vertices},
 };
 use tempfile::TempDir;
@@ -115,15 +116,34 @@ fn a_block_that_cannot_be_read_is_the_error_of_the_search() {
     let short = folder.path().join("cut");
     std::fs::copy(index().graph(), &short).expect("a copy");
     let file = std::fs::OpenOptions::new().write(true).open(&short).expect("the copy");
-    file.set_len(10 * BLOCK as u64).expect("a cut");
     let (_, vertices) = pooled(64, IoMethod::Auto, &short);
     let searcher = searcher(vertices);
+    // Before it was opened it would have been refused.
+    file.set_len(10 * BLOCK as u64).expect("a cut");
     let queries = Vectors::new(SIZE, 1).draw_many(QUERIES);
     let search = |query: &Vec<f32>| searcher.search(query, 10, 40, Some(BEAM), SearchMode::graph());
     let errors: Vec<_> = queries.iter().filter_map(|query| search(query).err()).collect();
     assert_eq!(errors.len(), QUERIES, "no path of this graph keeps to nine blocks");
-    let of_pool = |error: &ANNError| matches!(error.downcast_ref(), Some(ringpool::Error::PastEof { .. }));
+    let of_pool = |error: &ANNError| matches!(error.downcast_ref(), Some(ringpool::Error::Io { .. }));
     assert!(errors.iter().all(of_pool), "{errors:?}");
+}
+
+#[test]
+fn an_index_that_was_cut_is_refused_before_it_is_searched() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let cut = folder.path().join("cut");
+    let whole = std::fs::copy(index().graph(), &cut).expect("a copy");
+    let header = || {
+        let (_, vertices) = pooled(64, IoMethod::Auto, &cut);
+        VertexProviderFactory::<Vertices>::get_header(&vertices)
+    };
+    assert!(header().is_ok());
+    for bytes in [whole - 1, whole - BLOCK as u64, BLOCK as u64] {
+        std::fs::OpenOptions::new().write(true).open(&cut).expect("the copy").set_len(bytes).expect("a cut");
+        let refused = header().err().expect("a vertex is missing");
+        let needed = LayoutError::Cut { bytes, needed: whole };
+        assert_eq!(refused.downcast_ref(), Some(&needed), "{refused}");
+    }
 }
 
 #[test]
