@@ -3,6 +3,8 @@
 #[cfg(test)]
 pub(crate) mod conformance;
 #[cfg(all(test, feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
+pub(crate) mod pipe_disk;
+#[cfg(all(test, feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
 pub(crate) mod stalled_requests;
 #[cfg(test)]
 pub(crate) mod support;

@@ -2,79 +2,25 @@
 
 use std::{
     io::{self, Write},
-    os::fd::{AsFd, BorrowedFd},
-    path::Path,
     time::{Duration, Instant},
 };
 
 use crate::{
-    id::{FileId, PageSize},
+    id::FileId,
     io::{
         buffers::Direction,
-        file::{File, open_options::OpenOptions},
+        file::File,
         method::{Method, choice::open_method},
         operation::{Urgency, table::Stage},
         options::{IoMethod, Scheduling},
-        storage::{BlockingFile, Opened, Storage},
-        tests::support::{SCHEDULING, TestArena, TestLease, set_urgency, stamped},
+        tests::{
+            pipe_disk::{PAGE, pipe_file},
+            support::{SCHEDULING, TestArena, TestLease, set_urgency, stamped},
+        },
     },
     observe::Counters,
     sync::Arc,
 };
-
-const PAGE: u64 = 8192;
-
-/// A disk whose one file is a pipe: a read of it is with the kernel until a test writes.
-#[derive(Clone, Debug)]
-struct PipeDisk(Arc<io::PipeReader>);
-
-impl Storage for PipeDisk {
-    fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
-        Ok(Opened::buffered(Box::new(self.clone()), (0, 0), PAGE))
-    }
-
-    fn sync_folder(&self, _: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {
-        Ok(false)
-    }
-
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-impl BlockingFile for PipeDisk {
-    fn read_at(&self, _: &mut [io::IoSliceMut<'_>], _: u64) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn write_at(&self, _: &[io::IoSlice<'_>], _: u64) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(PAGE)
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
-    }
-}
 
 /// A ring, and a file from which a read comes back when there is something in the pipe, or nothing will be any more.
 struct StalledRing {
@@ -89,11 +35,8 @@ fn stalled_ring(arena: &TestArena, scheduling: &Scheduling) -> Option<StalledRin
         println!("skipped: no io_uring here");
         return None;
     };
-    let (reader, writer) = io::pipe().unwrap();
-    let disk = PipeDisk(Arc::new(reader));
-    let options = OpenOptions::new();
-    let file = File::open(&disk, FileId(5), Path::new("pipe"), &options, PageSize::DEFAULT).unwrap();
-    Some(StalledRing { method, file: Arc::new(file), writer })
+    let (file, writer) = pipe_file(FileId(5));
+    Some(StalledRing { method, file, writer })
 }
 
 /// Waits until `requests` requests of `bytes` bytes have been submitted.

@@ -5,7 +5,7 @@ pub(super) mod refusals;
 use std::{
     fs,
     io::{self, Write},
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{BorrowedFd, OwnedFd},
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use std::{
 
 use self::refusals::{Of, left, refuse};
 use crate::{
-    id::{FileId, PageSize},
+    id::FileId,
     io::{
         buffers::Direction::{Read, Write as ToDisk},
         file::{File, open_options::OpenOptions},
@@ -21,15 +21,17 @@ use crate::{
         operation::Operation,
         options::{IoMethod, UringOptions},
         report::MethodKind,
-        storage::{BlockingFile, Opened, Storage, WhyNot},
-        tests::support::{SCHEDULING, TestArena, TestLease, is_alone, os_file, stamped},
+        storage::WhyNot,
+        tests::{
+            pipe_disk::{PAGE, pipe_file},
+            support::{SCHEDULING, TestArena, TestLease, is_alone, os_file, stamped},
+        },
     },
     observe::{Counter, Counters},
     sync::Arc,
     testing::Dice,
 };
 
-const PAGE: u64 = 8192;
 const BLOCKS: u64 = 64;
 
 const EPERM: i32 = 1;
@@ -225,67 +227,11 @@ fn c7_a_request_that_the_kernel_has_no_thread_for_is_done_by_others() {
     assert_eq!(place.arena.expect_error().raw_os_error(), Some(5));
 }
 
-/// A file whose reads by a ring wait until a test writes to a pipe, and whose plain reads do not.
-#[derive(Clone, Debug)]
-struct Piped(Arc<io::PipeReader>);
-
-impl Storage for Piped {
-    fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
-        Ok(Opened::buffered(Box::new(self.clone()), (0, 0), PAGE))
-    }
-
-    fn sync_folder(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {
-        Ok(false)
-    }
-
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-}
-
-impl BlockingFile for Piped {
-    fn read_at(&self, buffers: &mut [io::IoSliceMut<'_>], _: u64) -> io::Result<usize> {
-        buffers[0].copy_from_slice(&stamped(PAGE as usize));
-        Ok(PAGE as usize)
-    }
-
-    fn write_at(&self, _: &[io::IoSlice<'_>], _: u64) -> io::Result<usize> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(PAGE)
-    }
-
-    fn set_len(&self, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.0.as_fd())
-    }
-}
-
 /// Makes a method with a read that the kernel has, and returns what ends the read.
 fn with_a_read_in_the_kernel() -> Option<(FrameBuffer, io::PipeWriter)> {
     let place = FrameBuffer::new(UringOptions::default())?;
-    let (reader, writer) = io::pipe().unwrap();
-    let disk = Piped(Arc::new(reader));
-    let options = OpenOptions::new();
-    let file = File::open(&disk, FileId(u32::MAX), Path::new("pipe"), &options, PageSize::DEFAULT).unwrap();
-    place.method.submit_one(place.arena.request(Read, &Arc::new(file), 0, &[PAGE as u32]));
+    let (file, writer) = pipe_file(FileId(u32::MAX));
+    place.method.submit_one(place.arena.request(Read, &file, 0, &[PAGE as u32]));
     // Whatever comes later is submitted later.
     place.method.submit_one(place.read(0));
     place.arena.expect_reads(1);
