@@ -39,6 +39,9 @@ const LOOKS: usize = 8;
 pub(crate) struct BacklogLimits {
     pub(crate) waiting: usize,
     pub(crate) in_flight: usize,
+    /// Background requests of one file in flight. At least one, and one less than a share of all at the most: of all files together there
+    /// may be one more, which a file that does not answer leaves to the others.
+    pub(crate) background: usize,
     /// Bytes up to which requests are joined.
     pub(crate) combine: usize,
 }
@@ -47,12 +50,6 @@ pub(crate) struct BacklogLimits {
 /// something is left for the others; but one of one.
 pub(crate) const fn share(whole: usize) -> usize {
     if whole < 2 { whole } else { whole - whole.div_ceil(4) }
-}
-
-/// Returns how many background requests of one file may be in flight, where `requests` are asked for: they leave one to other
-/// files.
-fn most_background(requests: usize, in_flight: usize) -> usize {
-    requests.min(share(in_flight).saturating_sub(1)).max(1)
 }
 
 /// How many writes of one file that no caller waits for are in flight at once: a demand waits for all of them in the device.
@@ -73,14 +70,15 @@ enum Pushed {
 
 pub(crate) struct Backlog<L: Lease> {
     limits: BacklogLimits,
-    /// Background requests of one file that may be in flight.
-    background_limit: usize,
+    /// Requests that may be in flight, by urgency.
+    most: [usize; Urgency::KINDS],
     /// All that wait, each in a row of its file. It grows to the most that ever waited and keeps that size.
     queued: Slab<Waiting<L>>,
     files: FxHashMap<FileId, FileQueue>,
     /// Files that have something to start, by urgency. Some may have reached their share since.
     turns: [VecDeque<FileId>; Urgency::KINDS],
-    waiting: [usize; Urgency::KINDS],
+    /// How many demands wait.
+    demands: usize,
     /// How many of those that wait are bounded by [`BacklogLimits::waiting`].
     crowd: usize,
     in_flight: [usize; Urgency::KINDS],
@@ -109,61 +107,33 @@ struct FileQueue {
     rows: [LinkedQueue<u32>; Urgency::KINDS],
     in_turn: [bool; Urgency::KINDS],
     in_flight: [usize; Urgency::KINDS],
-    share: usize,
+    /// What it may have in flight, by urgency; that of demands is its share of all.
+    most: [usize; Urgency::KINDS],
     /// Whether the file has a bound of its own. Then its requests are never turned away: their submitters would transfer them
     /// beside that bound. There are no more of them than frames.
     has_own_bound: bool,
 }
 
 impl<L: Lease> Backlog<L> {
-    pub(crate) fn new(limits: BacklogLimits) -> Self {
+    pub(crate) fn new(mut limits: BacklogLimits) -> Self {
+        let share = share(limits.in_flight);
+        limits.background = limits.background.min(share.saturating_sub(1)).max(1);
+        // Each kind that no caller waits for has a share. But if there are two places, each of two files gets one.
+        let unawaited = share.max(limits.in_flight.min(2));
+        let all_background = if seeded!("look_ahead_of_two_places_has_one") { share } else { unawaited };
         Self {
             limits,
-            background_limit: most_background(usize::MAX, limits.in_flight),
+            most: [usize::MAX, (limits.background + 1).min(all_background.max(1)), unawaited],
             queued: Slab::new(),
             files: FxHashMap::default(),
             turns: Default::default(),
-            waiting: [0; Urgency::KINDS],
+            demands: 0,
             crowd: 0,
             in_flight: [0; Urgency::KINDS],
             quota: Quota::default(),
             look_at: 0,
             is_closed: false,
         }
-    }
-
-    /// Sets how many background requests of one file may be in flight; at least one. Of all files together there may be one more:
-    /// a file that does not answer leaves that to the others.
-    pub(crate) fn limit_background(&mut self, requests: usize) {
-        self.background_limit = most_background(requests, self.limits.in_flight);
-    }
-
-    fn background_of_all(&self) -> usize {
-        let most = if seeded!("look_ahead_of_two_places_has_one") {
-            share(self.limits.in_flight)
-        } else {
-            self.most_unawaited()
-        };
-        (self.background_limit + 1).min(most.max(1))
-    }
-
-    /// Returns how many requests of one urgency that no caller waits for may be in flight: a share. But if there are two places,
-    /// each of two files gets one.
-    fn most_unawaited(&self) -> usize {
-        share(self.limits.in_flight).max(self.limits.in_flight.min(2))
-    }
-
-    fn background_of_a_file(&self) -> usize {
-        if seeded!("one_file_has_all_look_ahead") { usize::MAX } else { self.background_limit }
-    }
-
-    fn is_full(&self, urgency: Urgency) -> bool {
-        let most = match urgency {
-            Urgency::Demand => return false,
-            Urgency::Background => self.background_of_all(),
-            Urgency::Writeback => self.most_unawaited(),
-        };
-        self.in_flight[urgency as usize] >= most
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -211,11 +181,7 @@ impl<L: Lease> Backlog<L> {
     fn push(&mut self, operation: Operation<L>) -> Result<Pushed, Operation<L>> {
         let (id, urgency) = (operation.file.id, operation.urgency);
         let best = operation.file.best_pages * operation.file.page_size.bytes();
-        let most = share(self.limits.in_flight);
-        let line = self
-            .files
-            .entry(id)
-            .or_insert_with(|| FileQueue::new(&operation.file, most, self.limits.in_flight));
+        let line = self.files.entry(id).or_insert_with(|| FileQueue::new(&operation.file, &self.limits));
         let row = &line.rows[urgency as usize];
         let combine = self.limits.combine.max(best);
         let arriving = match join_last_few(&mut self.queued, row, Waiting::new(operation), combine) {
@@ -238,11 +204,10 @@ impl<L: Lease> Backlog<L> {
     }
 
     fn enqueue(&mut self, id: FileId, urgency: Urgency, key: u32) {
-        let background = self.background_of_a_file();
         let line = self.files.get_mut(&id).expect("the file of a request has a line");
         line.rows[urgency as usize].push_back(key, &self.queued);
-        self.waiting[urgency as usize] += 1;
-        line.get_in_turn(id, &mut self.turns, background);
+        self.demands += usize::from(urgency == Urgency::Demand);
+        line.get_in_turn(id, &mut self.turns);
     }
 
     /// Takes out the request that goes next. It counts as in flight from here on, as one of its file and urgency, until that is
@@ -251,7 +216,6 @@ impl<L: Lease> Backlog<L> {
         self.look_for_demands();
         let can_go = Urgency::ALL.map(|urgency| self.can_go(urgency));
         let urgency = self.quota.choose(|urgency| can_go[urgency as usize])?;
-        let background = self.background_of_a_file();
         let file = self.turns[urgency as usize].pop_front()?;
         let line = self.files.get_mut(&file)?;
         line.in_turn[urgency as usize] = false;
@@ -259,9 +223,9 @@ impl<L: Lease> Backlog<L> {
         let key = row.first()?;
         row.remove(key, &self.queued);
         line.in_flight[urgency as usize] += 1;
-        line.get_in_turn(file, &mut self.turns, background);
+        line.get_in_turn(file, &mut self.turns);
         self.crowd -= usize::from(!line.has_own_bound);
-        self.waiting[urgency as usize] -= 1;
+        self.demands -= usize::from(urgency == Urgency::Demand);
         self.in_flight[urgency as usize] += 1;
         Some(self.queued.remove(key as usize).operation)
     }
@@ -272,17 +236,16 @@ impl<L: Lease> Backlog<L> {
     }
 
     fn can_go(&mut self, urgency: Urgency) -> bool {
-        !self.is_full(urgency) && self.a_file_is_in_turn(urgency)
+        self.in_flight[urgency as usize] < self.most[urgency as usize] && self.a_file_is_in_turn(urgency)
     }
 
     /// Returns whether a file has something of this urgency to start. Files that have their share in flight leave the line; they
     /// come back when one of their requests is over.
     fn a_file_is_in_turn(&mut self, urgency: Urgency) -> bool {
-        let background = self.background_of_a_file();
         let turns = &mut self.turns[urgency as usize];
         while let Some(id) = turns.front() {
             let line = self.files.get_mut(id).expect("a file in line has a line");
-            if line.may_start(urgency, background) {
+            if line.may_start(urgency) {
                 return true;
             }
             line.in_turn[urgency as usize] = false;
@@ -294,10 +257,9 @@ impl<L: Lease> Backlog<L> {
     /// Checks a few requests that no caller waited for, others each time, and makes those demands that a caller waits for by now.
     /// Not needed while they go anyhow.
     fn look_for_demands(&mut self) {
-        let demands = self.waiting[Urgency::Demand as usize];
-        let held_back = self.in_flight[Urgency::Background as usize] >= self.background_limit;
-        let passed_over = held_back || demands > 0;
-        if !passed_over || self.queued.len() == demands {
+        let held_back = self.in_flight[Urgency::Background as usize] >= self.limits.background;
+        let passed_over = held_back || self.demands > 0;
+        if !passed_over || self.queued.len() == self.demands {
             return;
         }
         let keys = self.queued.capacity();
@@ -317,7 +279,6 @@ impl<L: Lease> Backlog<L> {
     fn make_demand(&mut self, id: FileId, urgency: Urgency, key: u32) {
         let line = self.files.get_mut(&id).expect("the file of a request has a line");
         line.rows[urgency as usize].remove(key, &self.queued);
-        self.waiting[urgency as usize] -= 1;
         self.queued[key as usize].operation.urgency = Urgency::Demand;
         self.enqueue(id, Urgency::Demand, key);
     }
@@ -325,10 +286,9 @@ impl<L: Lease> Backlog<L> {
     /// Notes that a request of this file that went with this urgency is over.
     pub(crate) fn end(&mut self, file: FileId, urgency: Urgency) {
         self.in_flight[urgency as usize] -= 1;
-        let background = self.background_of_a_file();
         if let Some(line) = self.files.get_mut(&file) {
             line.in_flight[urgency as usize] -= 1;
-            line.get_in_turn(file, &mut self.turns, background);
+            line.get_in_turn(file, &mut self.turns);
         }
     }
 
@@ -336,8 +296,7 @@ impl<L: Lease> Backlog<L> {
     pub(crate) fn take_all(&mut self) -> Vec<Operation<L>> {
         self.files.values_mut().for_each(|line| (line.rows, line.in_turn) = Default::default());
         self.turns.iter_mut().for_each(VecDeque::clear);
-        self.waiting = [0; Urgency::KINDS];
-        self.crowd = 0;
+        (self.demands, self.crowd) = (0, 0);
         mem::take(&mut self.queued).into_iter().map(|(_, waiting)| waiting.operation).collect()
     }
 
@@ -399,25 +358,24 @@ impl<L: Lease> Waiting<L> {
 }
 
 impl FileQueue {
-    fn new(file: &File, most: usize, in_flight: usize) -> Self {
-        let share = file.max_in_flight.map_or(most, |own| own.get() as usize).clamp(1, in_flight.max(1));
+    fn new(file: &File, limits: &BacklogLimits) -> Self {
+        let own = file.max_in_flight.map_or(share(limits.in_flight), |own| own.get() as usize);
+        let own = own.clamp(1, limits.in_flight.max(1));
+        let background = if seeded!("one_file_has_all_look_ahead") { usize::MAX } else { limits.background };
         Self {
             rows: Default::default(),
             in_turn: [false; Urgency::KINDS],
             in_flight: [0; Urgency::KINDS],
-            share,
+            most: [own, background, share_of_writes(own)],
             has_own_bound: file.max_in_flight.is_some(),
         }
     }
 
-    /// Returns whether it may start a request of this urgency, where `background` background requests of it may be in flight.
-    fn may_start(&self, urgency: Urgency, background: usize) -> bool {
-        let has_room = match urgency {
-            Urgency::Demand => true,
-            Urgency::Background => self.in_flight[urgency as usize] < background,
-            Urgency::Writeback => self.in_flight[urgency as usize] < share_of_writes(self.share),
-        };
-        has_room && self.all_in_flight() < self.share && !self.rows[urgency as usize].is_empty()
+    /// Returns whether it may start a request of this urgency.
+    fn may_start(&self, urgency: Urgency) -> bool {
+        self.in_flight[urgency as usize] < self.most[urgency as usize]
+            && self.all_in_flight() < self.most[Urgency::Demand as usize]
+            && !self.rows[urgency as usize].is_empty()
     }
 
     fn all_in_flight(&self) -> usize {
@@ -425,9 +383,9 @@ impl FileQueue {
     }
 
     /// Puts the file in line for what it may start, unless it is there already.
-    fn get_in_turn(&mut self, id: FileId, turns: &mut [VecDeque<FileId>; Urgency::KINDS], background: usize) {
+    fn get_in_turn(&mut self, id: FileId, turns: &mut [VecDeque<FileId>; Urgency::KINDS]) {
         for urgency in Urgency::ALL {
-            if self.may_start(urgency, background) && !self.in_turn[urgency as usize] {
+            if self.may_start(urgency) && !self.in_turn[urgency as usize] {
                 self.in_turn[urgency as usize] = true;
                 turns[urgency as usize].push_back(id);
             }

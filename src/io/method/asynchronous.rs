@@ -63,7 +63,8 @@ struct QueueState<L: Lease> {
 
 impl<L: Lease> WithAsynchronousFiles<L> {
     pub(crate) fn new(method: Arc<dyn Method<L>>, scheduling: &Scheduling, counters: Arc<Counters>) -> Self {
-        let limits = BacklogLimits { waiting: IN_FLIGHT, in_flight: IN_FLIGHT, combine: scheduling.combine };
+        let (waiting, in_flight, background) = (IN_FLIGHT, IN_FLIGHT, usize::MAX);
+        let limits = BacklogLimits { waiting, in_flight, background, combine: scheduling.combine };
         let state = QueueState {
             backlog: Backlog::new(limits),
             resumed: Vec::new(),

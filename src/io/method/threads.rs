@@ -45,11 +45,8 @@ impl<L: Lease> Threads<L> {
     pub(crate) fn on_demand(limits: ThreadLimits, scheduling: &Scheduling, counters: Arc<Counters>) -> Self {
         let in_flight = limits.most;
         let waiting = in_flight * QUEUED_PER_THREAD;
-        Self::with_backlog(
-            limits,
-            BacklogLimits { waiting, in_flight, combine: scheduling.combine },
-            counters,
-        )
+        let (background, combine) = (usize::MAX, scheduling.combine);
+        Self::with_backlog(limits, BacklogLimits { waiting, in_flight, background, combine }, counters)
     }
 
     fn with_backlog(limits: ThreadLimits, backlog: BacklogLimits, counters: Arc<Counters>) -> Self {
@@ -176,7 +173,8 @@ mod tests {
 
     fn threads_of(most: usize, waiting: usize, counters: Arc<Counters>) -> Threads<TestLease> {
         let limits = ThreadLimits { name: "ringpool-test", most, idle: None };
-        Threads::with_backlog(limits, BacklogLimits { waiting, in_flight: most, combine: 0 }, counters)
+        let backlog = BacklogLimits { waiting, in_flight: most, background: usize::MAX, combine: 0 };
+        Threads::with_backlog(limits, backlog, counters)
     }
 
     #[test]

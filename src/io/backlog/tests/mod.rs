@@ -93,7 +93,7 @@ impl TestDevice {
 }
 
 fn limits(waiting: usize, in_flight: usize) -> BacklogLimits {
-    BacklogLimits { waiting, in_flight, combine: 4 * PAGE as usize }
+    BacklogLimits { waiting, in_flight, background: usize::MAX, combine: 4 * PAGE as usize }
 }
 
 #[test]
@@ -131,8 +131,7 @@ fn demands_overtake_writes_that_no_caller_waits_for() {
 /// The scenario of `design/io.md`: a ring of the default depth.
 #[test]
 fn a_demand_goes_at_once_beside_a_stream_and_a_checkpoint() {
-    let mut desk = TestDevice::new(limits(1024, 256));
-    desk.backlog.limit_background(128);
+    let mut desk = TestDevice::new(BacklogLimits { background: 128, ..limits(1024, 256) });
     (0..300).for_each(|n| drop(desk.background(0, 2 * n)));
     assert!((0..200).all(|n| desk.writeback(1, 2 * n).is_some()));
     let (order, _in_flight) = desk.all();
@@ -290,8 +289,7 @@ fn a_file_with_a_bound_of_its_own_is_never_turned_away_and_takes_no_places_from_
 
 #[test]
 fn background_has_its_own_limit() {
-    let mut desk = TestDevice::new(limits(100, 100));
-    desk.backlog.limit_background(2);
+    let mut desk = TestDevice::new(BacklogLimits { background: 2, ..limits(100, 100) });
     (0..5).for_each(|n| drop(desk.background(0, 2 * n)));
     let mut places = desk.all().1;
     assert_eq!(places.len(), 2);
@@ -299,15 +297,13 @@ fn background_has_its_own_limit() {
     assert_eq!(desk.next().map(|next| next.0), Some((0, 100, 1)), "demands are not held back");
     desk.end(places.pop().unwrap());
     assert_eq!(desk.all().0, [(0, 4, 1)]);
-    desk.backlog.limit_background(0);
     places.into_iter().for_each(|place| desk.end(place));
 }
 
 #[test]
 fn background_requests_of_a_file_that_does_not_answer_leave_one_to_the_others() {
     for limit in [1, 2, 5, 100] {
-        let mut desk = TestDevice::new(limits(100, 8));
-        desk.backlog.limit_background(limit);
+        let mut desk = TestDevice::new(BacklogLimits { background: limit, ..limits(100, 8) });
         (0..20).for_each(|n| drop(desk.background(0, 2 * n)));
         let stuck = desk.all().1;
         assert_eq!(stuck.len(), limit.min(5));
@@ -340,8 +336,7 @@ fn c6_of_two_places_a_file_whose_reads_ahead_do_not_come_back_leaves_one_to_the_
 
 #[test]
 fn a_background_request_that_a_caller_waits_for_becomes_a_demand() {
-    let mut desk = TestDevice::new(limits(200, 100));
-    desk.backlog.limit_background(1);
+    let mut desk = TestDevice::new(BacklogLimits { background: 1, ..limits(200, 100) });
     let awaited: Vec<_> = (0..100).map(|n| desk.background(0, 2 * n)).collect();
     let _first = desk.next().unwrap();
     awaited[90].store(true, Ordering::SeqCst);
@@ -407,7 +402,7 @@ fn all_that_waits_can_be_taken_at_once() {
 fn a_closed_backlog_refuses_and_keeps_what_it_has() {
     let file = Arc::new(FakeDisk::stamped(0).open_file(512).unwrap());
     let arena = TestArena::new(16 * 512);
-    let mut backlog = Backlog::new(BacklogLimits { waiting: 4, in_flight: 4, combine: 1024 });
+    let mut backlog = Backlog::new(BacklogLimits { combine: 1024, ..limits(4, 4) });
     let counters = Counters::new();
     let mut rest =
         [0, 1, 10, 20, 30, 40, 50].into_iter().map(|block| arena.request(Read, &file, block * 512, &[512]));
@@ -440,7 +435,6 @@ enum BacklogEvent {
     Ends(usize),
     /// A caller begins to wait for the n-th request that ever came without one.
     Awaits(usize),
-    BacklogLimits(usize),
 }
 
 fn event() -> impl Strategy<Value = BacklogEvent> {
@@ -450,7 +444,6 @@ fn event() -> impl Strategy<Value = BacklogEvent> {
         4 => Just(BacklogEvent::Goes),
         3 => (0_usize..8).prop_map(BacklogEvent::Ends),
         1 => (0_usize..40).prop_map(BacklogEvent::Awaits),
-        1 => (0_usize..6).prop_map(BacklogEvent::BacklogLimits),
     ]
 }
 
@@ -461,15 +454,16 @@ proptest! {
         events in prop::collection::vec(event(), 0..200),
         waiting in 1_usize..20,
         in_flight in 1_usize..10,
+        background in 0_usize..10,
         own in prop::option::of(1_u32..4),
     ) {
-        let limits = BacklogLimits { waiting, in_flight, combine: 4 * PAGE as usize };
+        let limits = BacklogLimits { background, ..limits(waiting, in_flight) };
         let mut desk = TestDevice::with_files(limits, [None, own, None]);
         let most = |file: usize| match (file, own) {
             (1, Some(own)) => (own as usize).min(in_flight),
             _ => share(in_flight),
         };
-        let mut background_limit = share(in_flight).saturating_sub(1).max(1);
+        let background_limit = background.min(share(in_flight).saturating_sub(1)).max(1);
         let mut in_hand: HashMap<(usize, u64), i64> = HashMap::new();
         let (mut pages, mut queued) = (0_i64, Vec::new());
         let mut flying: Vec<(usize, Flight)> = Vec::new();
@@ -527,10 +521,6 @@ proptest! {
                 BacklogEvent::Awaits(n) => if let Some(awaited) = awaitable.get(n) {
                     awaited.store(true, Ordering::SeqCst);
                 },
-                BacklogEvent::BacklogLimits(n) => {
-                    desk.backlog.limit_background(n);
-                    background_limit = n.min(share(in_flight).saturating_sub(1)).max(1);
-                }
                 BacklogEvent::Ends(_) => {}
             }
         }

@@ -90,8 +90,8 @@ impl<L: Lease> UringWorker<L> {
     ) -> io::Result<Self> {
         let in_flight = options.queue_depth as usize;
         let waiting = QUEUED_PER_SLOT * in_flight;
-        let mut backlog = Backlog::new(BacklogLimits { waiting, in_flight, combine: scheduling.combine });
-        backlog.limit_background(scheduling.background);
+        let Scheduling { combine, background } = *scheduling;
+        let backlog = Backlog::new(BacklogLimits { waiting, in_flight, background, combine });
         Ok(Self {
             handle: Mutex::new(None),
             inbox: Mutex::new(Inbox { backlog, errands: Some(Vec::new()) }),
