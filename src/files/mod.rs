@@ -15,10 +15,9 @@ use crate::{
     events::{self, spans},
     id::FileId,
     io::{
-        doublewrite::DoubleWrite,
         file::{File, open::wait_for_lock, open_options::OpenOptions},
         options::Fallback,
-        storage::{Lock, WhyNot},
+        storage::WhyNot,
     },
     runtime::{file_table::FileTable, shared::Shared},
     sync::Arc,
@@ -66,39 +65,25 @@ pub enum TornPageGuard {
 
 impl FileInfo {
     pub(crate) fn of(shared: &Shared, file: &File) -> Self {
-        let buffered_because = match &file.direct {
-            Err(WhyNot::Unsupported(reason)) => Some(reason.clone()),
-            _ => None,
-        };
-        let unlocked_because = match &file.lock {
-            Lock::Unsupported(reason) => Some(reason.clone()),
-            _ => None,
-        };
         Self {
             path: file.path.to_path_buf(),
-            unlocked_because,
+            unlocked_because: WhyNot::missing(&file.lock),
             blocks: file.blocks(),
             blocks_ahead: file.blocks_ahead(),
             read_only: file.read_only,
             direct: file.direct.is_ok(),
-            buffered_because,
+            buffered_because: WhyNot::missing(&file.direct),
             version: file.asynchronous.as_ref().and_then(|file| file.version()),
             // Those of an asynchronous file have a queue of their own, with any method.
-            aside_because: match &file.may_block {
-                Some(reason) if file.asynchronous.is_none() => Some(reason.to_string()),
-                _ => None,
-            },
+            aside_because: file.may_block.clone().filter(|_| file.asynchronous.is_none()),
             torn_pages: match &file.atomic_pages {
                 _ if file.read_only => TornPageGuard::None,
-                Ok(_) => TornPageGuard::Atomic,
+                Ok(()) => TornPageGuard::Atomic,
                 Err(_) if !file.tears_pages() => TornPageGuard::Atomic,
                 Err(_) if shared.doublewrite.is_some() => TornPageGuard::Copies,
                 Err(_) => TornPageGuard::None,
             },
-            not_atomic_because: match &file.atomic_pages {
-                Err(WhyNot::Unsupported(reason)) => Some(reason.clone()),
-                _ => None,
-            },
+            not_atomic_because: WhyNot::missing(&file.atomic_pages),
         }
     }
 }
@@ -143,10 +128,10 @@ fn open_and_prepare(shared: &Shared, path: &Path, options: &OpenOptions) -> Resu
         Ok(file)
     };
     let check_other = |file: &File, other: &File| {
-        if file.codec.is_some() && file.tag == other.tag {
-            return Err(file.tag_taken(other));
-        }
-        doublewrite.map_or(Ok(()), |_| DoubleWrite::check_tags(file, other))
+        // The pages, or their copies, could not be told apart.
+        let have_copies = doublewrite.is_some() && !file.read_only && !other.read_only;
+        let are_alike = file.tag == other.tag && (file.codec.is_some() || have_copies);
+        if are_alike { Err(file.tag_taken(other)) } else { Ok(()) }
     };
     let prepare = |file: &File| {
         file.check_lock()?;
@@ -163,7 +148,7 @@ fn open_and_prepare(shared: &Shared, path: &Path, options: &OpenOptions) -> Resu
 }
 
 /// Returns whether the file's pages are written atomically, given what its disk can do.
-fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<u32, WhyNot>> {
+fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<(), WhyNot>> {
     match &file.atomic_pages {
         // Its plain writes are atomic.
         _ if !file.tears_pages() => Ok(Err(WhyNot::NotAsked)),

@@ -20,7 +20,7 @@ use crate::{
     io::{
         aligned::AlignedZeros,
         file::open_options::OpenOptions,
-        storage::{BlockingFile, MayBlock, Opened, Storage, os::LocalFiles},
+        storage::{BlockingFile, NO_DESCRIPTOR, Opened, Storage, os::LocalFiles},
     },
     sync::{Arc, Mutex},
 };
@@ -167,7 +167,7 @@ impl Storage for FaultyDisk {
             number,
             align: u64::from(opened.offset_align),
         };
-        Ok(Opened { disk: Box::new(file), may_block: Some(MayBlock::NoDescriptor), ..opened })
+        Ok(Opened { disk: Box::new(file), may_block: Some(NO_DESCRIPTOR.to_owned()), ..opened })
     }
 
     fn sync_folder(&self, name: &Path) -> io::Result<()> {

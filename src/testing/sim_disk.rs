@@ -429,7 +429,7 @@ impl Storage for SimDisk {
             name: Some(path.to_owned()),
             offset_align,
             direct: if buffered { Err(WhyNot::NotAsked) } else { Ok(()) },
-            atomic_pages: atomic_writes::pages_at_most(Some(units), !buffered, page_size),
+            atomic_pages: atomic_writes::check(Some(units), !buffered, page_size),
             ..Opened::buffered(Box::new(opened), (0, file as u64), len)
         })
     }

@@ -17,16 +17,8 @@ use crate::{
 };
 
 impl DoubleWrite {
-    /// Returns an error where the two cannot be open at once, because the copies of their pages could not be told apart.
-    pub(crate) fn check_tags(file: &File, other: &File) -> Result<()> {
-        if file.tag == other.tag && !file.read_only && !other.read_only {
-            return Err(file.tag_taken(other));
-        }
-        Ok(())
-    }
-
     /// Admits a file: puts right what a crash has torn, before any caller sees the file, and voids the copies for good. From then
-    /// on the file may be changed in any way. No other file that is open, or is being opened, has [its tag](Self::check_tags).
+    /// on the file may be changed in any way. No other file that is written, and open or being opened, has its tag.
     ///
     /// # Errors
     /// The file cannot be used: it would have to be written to, or that failed.

@@ -19,12 +19,8 @@ pub(crate) struct AtomicUnits {
     pub(crate) pieces: u32,
 }
 
-/// Returns how many pages at most one atomic write has. `units` is `None` where the kernel does not know of such writes.
-pub(crate) fn pages_at_most(
-    units: Option<AtomicUnits>,
-    is_direct: bool,
-    page_size: PageSize,
-) -> Result<u32, WhyNot> {
+/// Returns why a page is not written atomically, if it is not. `units` is `None` where the kernel does not know of such writes.
+pub(crate) fn check(units: Option<AtomicUnits>, is_direct: bool, page_size: PageSize) -> Result<(), WhyNot> {
     let page = page_size.bytes() as u32;
     let missing = match units {
         _ if !is_direct => "only direct writes are atomic, and the file is buffered".to_owned(),
@@ -35,7 +31,7 @@ pub(crate) fn pages_at_most(
         Some(AtomicUnits { min, max, .. }) if !(min..=max).contains(&page) => {
             format!("atomic writes have {min} to {max} bytes here, and pages have {page}")
         }
-        Some(AtomicUnits { max, .. }) => return Ok(1 << (max / page).ilog2()),
+        Some(_) => return Ok(()),
     };
     Err(WhyNot::Unsupported(missing))
 }
@@ -51,10 +47,10 @@ mod tests {
     #[test]
     fn pages_within_the_units_are_atomic_and_others_are_not_with_a_reason() {
         let page = PageSize::DEFAULT;
-        for (said, most) in [((512, 65536), 8), ((8192, 8192), 1), ((4096, 16384), 2), ((4096, 12288), 1)] {
-            assert_eq!(pages_at_most(units(said.0, said.1), true, page), Ok(most), "{said:?}");
+        for said in [(512, 65536), (8192, 8192), (4096, 16384), (4096, 12288)] {
+            assert_eq!(check(units(said.0, said.1), true, page), Ok(()), "{said:?}");
         }
-        let reason = |units, is_direct| match pages_at_most(units, is_direct, page) {
+        let reason = |units, is_direct| match check(units, is_direct, page) {
             Err(WhyNot::Unsupported(reason)) => reason,
             other => panic!("{other:?}"),
         };

@@ -10,10 +10,7 @@ use super::{File, growth::Growth, open_options::OpenOptions, read_budget::ReadBu
 use crate::{
     error::{ConfigError, Error, IoOp, Result},
     id::{FileId, PageSize},
-    io::{
-        options::COMBINE_LIMIT_MAX,
-        storage::{Lock, Storage},
-    },
+    io::{options::COMBINE_LIMIT_MAX, storage::Storage},
     observe::file_activity::FileActivity,
     sync::{
         Arc, Condvar, Mutex,
@@ -39,7 +36,7 @@ impl File {
     ) -> Result<Self> {
         let failed = |op| move |source| Error::File { op, path: path.into(), source: Arc::new(source) };
         let opened = disk.open(path, options, page_size).map_err(failed(IoOp::Open))?;
-        let is_written = !options.read_only && opened.lock != Lock::InUse && !seeded!("folder_not_synced");
+        let is_written = !options.read_only && !opened.is_in_use && !seeded!("folder_not_synced");
         if let Some(name) = opened.name.as_deref().filter(|_| is_written && options.durable_name) {
             disk.sync_folder(name).map_err(failed(IoOp::SyncFolder))?;
         }
@@ -84,7 +81,7 @@ impl File {
     }
 
     pub(crate) fn check_lock(&self) -> Result<()> {
-        if self.lock == Lock::InUse { Err(Error::InUse { path: self.path.clone() }) } else { Ok(()) }
+        if self.is_in_use { Err(Error::InUse { path: self.path.clone() }) } else { Ok(()) }
     }
 }
 

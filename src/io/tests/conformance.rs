@@ -12,7 +12,7 @@ use crate::{
         operation::Lease,
         options::{Fallback, IoMethod, UringOptions},
         report::{MethodKind, Registration},
-        storage::{MayBlock, WhyNot},
+        storage::{NO_DESCRIPTOR, WhyNot},
         tests::support::{FakeDisk, SCHEDULING, TestArena, TestLease, TransferReport, os_file, stamped},
     },
     observe::{Counter, Counters},
@@ -452,7 +452,7 @@ fn a_slow_file_is_read_beside_the_ring() {
     let disk = crate::testing::SimDisk::new();
     disk.put("slow", stamped(64 * PAGE as usize));
     let slow = Arc::new(open_on(&disk, "slow"));
-    assert_eq!(slow.may_block, Some(MayBlock::NoDescriptor));
+    assert_eq!(slow.may_block.as_deref(), Some(NO_DESCRIPTOR));
     let gate = disk.hold(crate::testing::Op::Read);
     // Both in one batch, by turns.
     let mut batch: Vec<_> = (0..SLOW)

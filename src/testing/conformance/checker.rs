@@ -24,7 +24,7 @@ use crate::{
     OpenOptions, PageSize,
     io::{
         aligned::AlignedZeros,
-        storage::{Lock, Opened, Storage},
+        storage::{Opened, Storage},
     },
     sync::{
         Arc, Mutex, thread,
@@ -265,7 +265,7 @@ impl Checker {
         let late = time::deadline_after(self.settings.patience);
         loop {
             let opened = self.storage().open(path, options, self.settings.page_size);
-            if !opened.as_ref().is_ok_and(|opened| opened.lock == Lock::InUse) {
+            if !opened.as_ref().is_ok_and(|opened| opened.is_in_use) {
                 if let Ok(Opened { name: Some(name), .. }) = &opened {
                     self.remember(name);
                 }

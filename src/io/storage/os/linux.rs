@@ -15,7 +15,7 @@ use crate::{
     io::{
         aligned::AlignedZeros,
         file::atomic_writes::{AtomicUnits, RWF_ATOMIC},
-        storage::MayBlock,
+        storage::os::remote,
     },
 };
 
@@ -57,10 +57,13 @@ pub(super) fn atomic_units(fd: &OwnedFd) -> Option<AtomicUnits> {
     })
 }
 
+/// Why a request of a file may block whose file system cannot say "not now".
+const NO_NOWAIT: &str = "the file system does not know RWF_NOWAIT, so a request may wait for it";
+
 /// Returns why a request of this file may block the thread that submits it, if it may.
-pub(in crate::io::storage) fn may_block(fd: BorrowedFd<'_>) -> Option<MayBlock> {
-    let remote = fs::fstatfs(fd).ok().and_then(|told| remote_kind(told.f_type));
-    remote.or_else(|| (!knows_nowait(fd)).then_some(MayBlock::NoNowait))
+pub(in crate::io::storage) fn may_block(fd: BorrowedFd<'_>) -> Option<String> {
+    let kind = fs::fstatfs(fd).ok().and_then(|told| remote_kind(told.f_type));
+    kind.map(remote).or_else(|| (!knows_nowait(fd)).then(|| NO_NOWAIT.to_owned()))
 }
 
 /// Returns whether a read of the file can ask for only what is there at once. If it cannot, the kernel has to wait on a thread.
@@ -71,8 +74,8 @@ fn knows_nowait(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// Names a file system that waits for another machine or another process, by its number in `statfs(2)`.
-fn remote_kind(number: FsWord) -> Option<MayBlock> {
-    let kind = match number as u32 {
+fn remote_kind(number: FsWord) -> Option<&'static str> {
+    Some(match number as u32 {
         0x6573_5546 => "FUSE",
         0x6969 => "NFS",
         0x517B | 0xFE53_4D42 | 0xFF53_4D42 => "SMB",
@@ -83,8 +86,7 @@ fn remote_kind(number: FsWord) -> Option<MayBlock> {
         0x0BD0_0BD0 => "Lustre",
         0x4750_4653 => "GPFS",
         _ => return None,
-    };
-    Some(MayBlock::Remote(kind))
+    })
 }
 
 /// What direct transfers of a file must be multiples of.
@@ -181,12 +183,12 @@ mod tests {
     fn files_that_may_block_the_submitting_thread_are_known() {
         println!("here: {:?}", may_block(data_file().1.as_fd()));
         // The kernel makes up what it reads from, and cannot say "not now".
-        assert_eq!(may_block(opened(Path::new("/proc/self/status")).as_fd()), Some(MayBlock::NoNowait));
+        assert_eq!(may_block(opened(Path::new("/proc/self/status")).as_fd()), Some(NO_NOWAIT.to_owned()));
         let kinds = [0x6573_5546_i64, 0xFF53_4D42, 0x6969, 0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994];
-        let told = kinds.map(|number| remote_kind(number as FsWord).map(|kind| kind.to_string()));
-        let waits = |kind: &str| Some(format!("{kind} may keep a request waiting without limit"));
+        let told = kinds.map(|number| remote_kind(number as FsWord));
         // The last four are ext4, XFS, btrfs and tmpfs.
-        assert_eq!(told, [waits("FUSE"), waits("SMB"), waits("NFS"), None, None, None, None]);
+        assert_eq!(told, [Some("FUSE"), Some("SMB"), Some("NFS"), None, None, None, None]);
+        assert_eq!(remote("NFS"), "NFS may keep a request waiting without limit");
     }
 
     #[test]

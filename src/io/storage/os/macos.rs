@@ -12,7 +12,7 @@ use rustix::{
 
 use crate::{
     id::PageSize,
-    io::{file::atomic_writes::AtomicUnits, storage::MayBlock},
+    io::{file::atomic_writes::AtomicUnits, storage::os::remote},
 };
 
 /// File systems that wait for another machine or another process, by their names in `statfs(2)`.
@@ -59,12 +59,12 @@ pub(super) fn atomic_units(_fd: &OwnedFd) -> Option<AtomicUnits> {
 }
 
 /// Returns why a request of this file may block the thread that submits it, if it may.
-pub(in crate::io::storage) fn may_block(fd: BorrowedFd<'_>) -> Option<MayBlock> {
+pub(in crate::io::storage) fn may_block(fd: BorrowedFd<'_>) -> Option<String> {
     let told = fs::fstatfs(fd).ok()?;
     let name: Vec<u8> =
         told.f_fstypename.iter().map(|&byte| byte.cast_unsigned()).take_while(|&byte| byte != 0).collect();
     let (_, kind) = REMOTE.into_iter().find(|(remote, _)| remote.as_bytes() == name)?;
-    Some(MayBlock::Remote(kind))
+    Some(remote(kind))
 }
 
 /// Keeps transfers out of the page cache (`F_NOCACHE`). Returns what offsets must be multiples of: nothing, since the kernel

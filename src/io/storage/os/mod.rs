@@ -26,7 +26,7 @@ use crate::{
     io::{
         file::{atomic_writes, open_options::OpenOptions},
         options::Fallback,
-        storage::{BlockingFile, Lock, Opened, Storage, WhyNot},
+        storage::{BlockingFile, Opened, Storage, WhyNot},
     },
 };
 
@@ -53,14 +53,14 @@ impl Storage for LocalFiles {
         check_kind(FileType::from_raw_mode(stat.st_mode))?;
         let mut file = OsFile { fd, is_device: is_device(&stat), locked_by: None };
         // Before anything is read that another pool could change.
-        let lock = file.lock(options)?;
+        let (lock, is_in_use) = file.lock(options)?;
         let (offset_align, direct) = file.choose_direct(options.direct, page_size)?;
-        let atomic_pages =
-            atomic_writes::pages_at_most(system::atomic_units(&file.fd), direct.is_ok(), page_size);
+        let atomic_pages = atomic_writes::check(system::atomic_units(&file.fd), direct.is_ok(), page_size);
         let len = file.len()?;
         Ok(Opened {
             name: name_of(path, identity(&stat))?,
             lock,
+            is_in_use,
             has_fixed_size: file.is_device,
             offset_align,
             direct,
@@ -113,6 +113,11 @@ fn sync_file_system(name: &Path, folder: &Path) -> io::Result<()> {
     Ok(retry_on_intr(|| system::sync_file_system_of(&fd))?)
 }
 
+/// Says why a request to a file system may block that waits for another machine or another process.
+fn remote(kind: &str) -> String {
+    format!("{kind} may keep a request waiting without limit")
+}
+
 fn identity(stat: &Stat) -> (u64, u64) {
     // Two nodes of one device have different inodes; the device's own number names it.
     let (device, number) = (system::device_number(stat.st_dev), system::device_number(stat.st_rdev));
@@ -156,28 +161,28 @@ struct OsFile {
 }
 
 impl OsFile {
-    /// Keeps other pools from the file, if that is wanted and possible.
+    /// Keeps other pools from the file, if that is wanted and possible. Returns also whether another pool has it.
     ///
     /// By `flock(2)`: it belongs to the open file, as a lock of `F_OFD_SETLK` does, and needs no `unsafe`.
-    fn lock(&mut self, options: &OpenOptions) -> io::Result<Lock> {
+    fn lock(&mut self, options: &OpenOptions) -> io::Result<(Result<(), WhyNot>, bool)> {
         let wanted = match options.lock {
-            Fallback::Off => return Ok(Lock::NotAsked),
+            Fallback::Off => return Ok((Err(WhyNot::NotAsked), false)),
             _ if options.read_only => FlockOperation::NonBlockingLockShared,
             _ => FlockOperation::NonBlockingLockExclusive,
         };
         match retry_on_intr(|| fs::flock(&self.fd, wanted)) {
             Ok(()) => {
                 self.locked_by = Some(std::process::id());
-                Ok(Lock::Held)
+                Ok((Ok(()), false))
             }
-            Err(Errno::WOULDBLOCK) => Ok(Lock::InUse),
+            Err(Errno::WOULDBLOCK) => Ok((Err(WhyNot::NotAsked), true)),
             Err(error) => {
                 let reason = format!("the file system cannot lock it ({error})");
                 if options.lock == Fallback::Require {
                     let advice = "open it without a lock where it must be, with lock(Fallback::Prefer)";
                     return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{reason}; {advice}")));
                 }
-                Ok(Lock::Unsupported(reason))
+                Ok((Err(WhyNot::Unsupported(reason)), false))
             }
         }
     }
@@ -307,8 +312,7 @@ mod tests {
         let opened = LocalFiles.open(file.path(), &OpenOptions::new(), page(8192)).unwrap();
         let zeros = AlignedZeros::new(8192, 8192);
         match opened.atomic_pages {
-            Ok(pages) => {
-                assert!(pages.is_power_of_two());
+            Ok(()) => {
                 let written = opened.disk.write_atomically_at(&[IoSlice::new(zeros.as_slice())], 8192);
                 assert_eq!(written.unwrap(), 8192);
             }
