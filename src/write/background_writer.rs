@@ -23,7 +23,7 @@ use std::mem;
 
 use crate::{
     buffer::{frame::state::State, replacement::Reach},
-    error::Error,
+    error::{Error, Result},
     events,
     id::{FileId, FrameNo, PageId},
     io::operation::Urgency,
@@ -104,15 +104,6 @@ fn marks(shared: &Shared) -> Marks {
     shared.config.background_writer.marks(shared.pool.size.frames()).unwrap_or_default()
 }
 
-/// The outcome of a round.
-enum CleaningRound {
-    /// There may be more to do.
-    GoesOn,
-    /// Enough frames are ready, or nothing can be done about it now.
-    Done,
-    Failed(Error),
-}
-
 struct Cleaner {
     shared: Arc<Shared>,
     pace: CleanTarget,
@@ -146,7 +137,6 @@ struct Settled {
     pages: u64,
     /// One of them has written nothing, and had no error.
     in_vain: bool,
-    error: Option<Error>,
 }
 
 impl Cleaner {
@@ -167,12 +157,12 @@ impl Cleaner {
         while ready.sleep(&shared.end) {
             loop {
                 match self.round() {
-                    CleaningRound::GoesOn if !shared.end.has_begun() => {}
-                    CleaningRound::Failed(error) => {
+                    Ok(true) if !shared.end.has_begun() => {}
+                    Ok(_) => break,
+                    Err(error) => {
                         self.back_off(&error);
                         break;
                     }
-                    CleaningRound::GoesOn | CleaningRound::Done => break,
                 }
             }
             if self.finds_all_clean() {
@@ -190,18 +180,16 @@ impl Cleaner {
     }
 
     /// Handles the batches that are over, finds victims, and starts writing the dirty ones. Waits if there is nothing better to do,
-    /// but for no batch that is stalled.
-    fn round(&mut self) -> CleaningRound {
+    /// but for no batch that is stalled. Returns whether there may be more to do: not if enough frames are ready, or nothing can be done
+    /// about it now.
+    fn round(&mut self) -> Result<bool> {
         let shared = Arc::clone(&self.shared);
         let pool = &shared.pool;
         self.pace.keep_to(marks(&shared));
         self.pace.observe(pool.clean_list.take_demand());
         self.show_mark();
         let now = time::now();
-        let settled = self.settle(now);
-        if let Some(error) = settled.error {
-            return CleaningRound::Failed(error);
-        }
+        let settled = self.settle(now)?;
         let fresh = || self.under_way.iter().filter(|batch| !batch.is_stalled(now));
         let is_out = |&&no: &&FrameNo| pool.frame(no).state.load().is_writing();
         let out = fresh().flat_map(|batch| &batch.victims).filter(is_out).count();
@@ -228,10 +216,10 @@ impl Cleaner {
                 self.clean_in_a_row = 0;
                 let urgency = if is_wanted_now { Urgency::Demand } else { Urgency::Writeback };
                 self.start(victims, urgency);
-                return CleaningRound::GoesOn;
+                return Ok(true);
             }
             if clean > 0 {
-                return if self.finds_all_clean() { CleaningRound::Done } else { CleaningRound::GoesOn };
+                return Ok(!self.finds_all_clean());
             }
         }
         let eldest =
@@ -239,9 +227,9 @@ impl Cleaner {
         if let Some(begun) = eldest {
             // If it found none to clean beside these, a frame may be released meanwhile.
             pool.clean_list.sleep_until(begun + STALLED, wants_more, &shared.end);
-            return CleaningRound::GoesOn;
+            return Ok(true);
         }
-        if settled.pages > 0 { CleaningRound::GoesOn } else { CleaningRound::Done }
+        Ok(settled.pages > 0)
     }
 
     /// Returns the files whose victims have been out for too long.
@@ -296,8 +284,11 @@ impl Cleaner {
     }
 
     /// Makes the victims ready that are clean now, of batches that are over and of stalled ones.
-    fn settle(&mut self, now: Instant) -> Settled {
-        let mut settled = Settled::default();
+    ///
+    /// # Errors
+    /// The first of a batch that is over.
+    fn settle(&mut self, now: Instant) -> Result<Settled> {
+        let (mut settled, mut failed) = (Settled::default(), None);
         let mut under_way = mem::take(&mut self.under_way);
         under_way.retain_mut(|batch| {
             let outcome = batch.tally.outcome();
@@ -311,15 +302,15 @@ impl Cleaner {
             let Some((pages, error)) = outcome else { return true };
             settled.pages += pages;
             settled.in_vain |= pages == 0 && error.is_none();
-            settled.error = settled.error.take().or(error);
+            failed = failed.take().or(error);
             false
         });
         self.under_way = under_way;
         self.shared.counters.add(Counter::PagesCleaned, settled.pages);
-        if settled.error.is_none() && settled.pages > 0 {
+        if failed.is_none() && settled.pages > 0 {
             self.pause.end();
         }
-        settled
+        failed.map_or(Ok(settled), Err)
     }
 
     /// Wakes as many of the fetches that wait for a frame as there are new frames.
@@ -415,7 +406,7 @@ mod tests {
         writer.under_way.push(CleaningBatch { victims: Vec::new(), tally, written: 0, begun });
         let writer = std::thread::spawn(move || {
             while disk.count(Op::Write) == 0 {
-                assert!(matches!(writer.round(), CleaningRound::GoesOn));
+                assert!(writer.round().unwrap());
             }
         });
         let frames = &pool.shared().pool.frames;
@@ -440,10 +431,10 @@ mod tests {
         let fetch = |block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap());
         (0..32).for_each(fetch);
         let mut writer = Cleaner::new(Arc::clone(pool.shared()), Marks { low: 8, high: 16 });
-        assert!(matches!(writer.round(), CleaningRound::Done));
+        assert!(!writer.round().unwrap());
         assert_eq!((pool.shared().pool.clean_list.made(), pool.shared().pool.free_frames()), (0, 32));
         (32..64).for_each(fetch);
-        writer.round();
+        writer.round().unwrap();
         assert!(pool.shared().pool.clean_list.made() >= 8);
     }
 

@@ -119,9 +119,8 @@ pub(crate) fn write_all(
         }
         written += piece.len();
         // Several pieces are written side by side.
-        let is_lone = urgency == Urgency::Demand && piece.len() == pages.len();
-        let hands = if is_lone { Hands::Calling } else { Hands::Method };
-        write_out_by(shared, &candidates[piece], urgency, &mut patience, &tally, hands);
+        let transfers = urgency == Urgency::Demand && piece.len() == pages.len();
+        write_sorted(shared, &candidates[piece], urgency, &mut patience, &tally, transfers);
     }
     tally.wait()
 }
@@ -138,30 +137,21 @@ pub(crate) fn write_out(
     tally: &Arc<BatchStatus>,
 ) {
     sort_candidates(candidates);
-    write_out_by(shared, candidates, urgency, patience, tally, Hands::Method);
+    write_sorted(shared, candidates, urgency, patience, tally, false);
 }
 
-/// Which thread makes a lone transfer.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum Hands {
-    /// One of the method's.
-    Method,
-    /// The calling one: for a caller that waits for the write next, and has nothing else to do meanwhile. It saves two wake-ups.
-    Calling,
-}
-
-/// Starts writing the candidates, which are sorted, as [`write_out`] does. If they are one request, the calling thread may make the
-/// transfer.
-fn write_out_by(
+/// Starts writing the candidates, which are sorted, as [`write_out`] does. If they are one request, the calling thread `transfers` it: for a
+/// caller that waits for the write next, and has nothing else to do meanwhile. It saves two wake-ups.
+fn write_sorted(
     shared: &Shared,
     candidates: &[Candidate],
     urgency: Urgency,
     patience: &mut Patience,
     tally: &Arc<BatchStatus>,
-    hands: Hands,
+    transfers: bool,
 ) {
     let (batch, highest_lsn) = (Vec::new(), Lsn::UNLOGGED);
-    let mut writer = RunBuilder { shared, urgency, patience, tally, batch, highest_lsn, hands };
+    let mut writer = RunBuilder { shared, urgency, patience, tally, batch, highest_lsn, transfers };
     let mut rest = candidates;
     while let Some((&first, behind)) = rest.split_first() {
         if !writer.may_begin(first.0.file) {
@@ -185,7 +175,8 @@ struct RunBuilder<'a> {
     /// Requests that are not submitted yet.
     batch: Vec<PageOperation>,
     highest_lsn: Lsn,
-    hands: Hands,
+    /// Whether the calling thread makes the transfer of the first batch, if that is one request.
+    transfers: bool,
 }
 
 impl RunBuilder<'_> {
@@ -383,12 +374,11 @@ impl RunBuilder<'_> {
         self.shared.counters.add(Counter::WriteRequests, self.batch.len() as u64);
         // Further requests are made side by side.
         let is_lone = self.batch.len() == 1 && self.batch[0].file.max_in_flight.is_none();
-        match std::mem::replace(&mut self.hands, Hands::Method) {
-            Hands::Calling if is_lone => {
-                let lone = self.batch.pop().into_iter();
-                lone.for_each(|write| drop(calling_thread::run(write, &self.shared.counters)));
-            }
-            _ => self.shared.method.submit(&mut self.batch),
+        if std::mem::take(&mut self.transfers) && is_lone {
+            let lone = self.batch.pop().into_iter();
+            lone.for_each(|write| drop(calling_thread::run(write, &self.shared.counters)));
+        } else {
+            self.shared.method.submit(&mut self.batch);
         }
     }
 

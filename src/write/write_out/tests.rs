@@ -121,7 +121,7 @@ fn a_page_whose_write_another_begins_in_between_is_looked_at_again() {
         tally: &tally,
         batch: Vec::new(),
         highest_lsn: Lsn::UNLOGGED,
-        hands: Hands::Method,
+        transfers: false,
     };
     let pin = writer.latch_dirty(candidates[0]).unwrap();
     let others = pin.again().unwrap();
