@@ -72,6 +72,7 @@ use crate::{
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[must_use = "a builder makes nothing until build is called"]
+#[derive(Debug)]
 pub struct Builder {
     name: Option<Arc<str>>,
     size: PoolSize,
@@ -86,7 +87,7 @@ pub struct Builder {
 }
 
 /// The size of the pool, as it was set: in one of two units.
-#[derive(Copy, Clone, Default)]
+#[derive(Copy, Clone, Debug, Default)]
 struct PoolSize {
     frames: Option<u32>,
     bytes: Option<usize>,
@@ -397,13 +398,4 @@ fn tell_of_opening(pool: &str, config: &Config, report: &MethodReport) {
 fn next_name() -> Arc<str> {
     static BUILT: AtomicU64 = AtomicU64::new(0);
     (BUILT.fetch_add(1, Ordering::Relaxed) + 1).to_string().into()
-}
-
-impl std::fmt::Debug for Builder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder")
-            .field("page_size", &self.page_size)
-            .field("io_method", &self.config.io_method)
-            .finish()
-    }
 }

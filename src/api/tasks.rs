@@ -4,10 +4,9 @@
 use std::{
     fmt,
     hash::{Hash, Hasher},
-    mem,
     path::Path,
     pin::Pin,
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
 };
 
 use rustc_hash::FxHasher;
@@ -23,11 +22,12 @@ use crate::{
     files,
     id::FileId,
     io::file::open_options::OpenOptions,
-    runtime::{
-        completion::{Completion, Promise},
-        jobs::WaitsFor,
+    runtime::{completion::Completion, jobs::WaitsFor},
+    sync::{
+        Arc, Mutex, Weak, callback,
+        promise::{LazyWork, Promise},
+        thread,
     },
-    sync::{Arc, Mutex, Weak, callback, thread},
     write::flush::FlushReport,
 };
 
@@ -75,7 +75,8 @@ impl BufferPool {
     /// # pollster::block_on(close(BufferPool::builder().frames(4).build().unwrap())).unwrap();
     /// ```
     pub fn shutdown_async(self, how: Shutdown) -> ShuttingDown {
-        ShuttingDown(ShutdownState::Idle(self, how))
+        let (process, pool) = (self.shared().pool.process.clone(), self.downgrade());
+        ShuttingDown { state: LazyWork::Idle((self, how)), process, pool }
     }
 }
 
@@ -87,63 +88,33 @@ impl BufferPool {
 /// In a process that is [forked](BufferPool#processes-that-are-forked) meanwhile it is [`Error::Forked`], with the pool. Where the pool had ended by
 /// then it gives the outcome, or panics if that was not there yet.
 #[must_use = "a pool is not shut down before this is awaited"]
-pub struct ShuttingDown(ShutdownState);
-
-type EndOfPool = Result<FlushReport, ShutdownError>;
-
-enum ShutdownState {
-    Idle(BufferPool, Shutdown),
-    Running(RunningShutdown),
-    Collected,
-}
-
-/// A shutdown that a thread of the pool's process has in hand.
-struct RunningShutdown {
-    promise: Arc<Promise<EndOfPool>>,
+pub struct ShuttingDown {
+    state: LazyWork<(BufferPool, Shutdown), EndOfPool>,
     process: Process,
     /// For a process that is forked meanwhile.
     pool: Weak<Background>,
 }
 
-impl RunningShutdown {
-    fn poll(&self, waker: &Waker) -> Poll<EndOfPool> {
-        if self.process.is_current() {
-            return self.promise.poll(waker);
-        }
-        // No thread goes on with it here, nor releases what it had locked at the fork.
-        let forked = self.pool.upgrade();
-        let forked = forked.map(|of| Err(ShutdownError::new(BufferPool::of(of), Error::Forked)));
-        let ended = forked.or_else(|| self.promise.take_at_once());
-        Poll::Ready(
-            ended.expect("this process was forked at the very end of the pool, and has no result of that"),
-        )
-    }
-}
+type EndOfPool = Result<FlushReport, ShutdownError>;
 
-/// Has a thread end the pool. Returns the outcome where the calling thread had to do it, since the system gives no other.
-fn start(pool: BufferPool, how: Shutdown) -> Result<RunningShutdown, EndOfPool> {
+/// Has a thread end the pool, or does so where the system gives none.
+fn start((pool, how): (BufferPool, Shutdown), promise: &Arc<Promise<EndOfPool>>) {
     if pool.shared().check_process().is_err() {
-        return Err(pool.shutdown(how));
+        return promise.set(pool.shutdown(how));
     }
-    let promise = Arc::new(Promise::new());
-    let process = pool.shared().pool.process.clone();
-    let running = RunningShutdown { promise: Arc::clone(&promise), process, pool: pool.downgrade() };
     // Handed over for good, so that no clone is left for this thread to drop; and taken back if there is no thread.
     let hand_over = Arc::new(Mutex::new(Some(pool)));
     let body = {
-        let hand_over = Arc::clone(&hand_over);
+        let (hand_over, promise) = (Arc::clone(&hand_over), Arc::clone(promise));
         move || {
             let pool = hand_over.lock().take();
-            if let Some(outcome) = pool.map(|pool| end(pool, how)) {
-                promise.set(outcome);
-            }
+            pool.into_iter().for_each(|pool| promise.set(end(pool, how)));
         }
     };
-    if thread::spawn("ringpool-shutdown".into(), body).is_ok() {
-        return Ok(running);
+    if thread::spawn("ringpool-shutdown".into(), body).is_err() {
+        let pool = hand_over.lock().take();
+        promise.set(end(pool.expect("no thread was started"), how));
     }
-    let pool = hand_over.lock().take();
-    Err(end(pool.expect("no thread was started"), how))
 }
 
 /// Ends the pool, and drops it if that succeeds.
@@ -160,32 +131,24 @@ impl Future for ShuttingDown {
     type Output = EndOfPool;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<EndOfPool> {
-        let state = &mut self.0;
-        if matches!(state, ShutdownState::Idle(..))
-            && let ShutdownState::Idle(pool, how) = mem::replace(state, ShutdownState::Collected)
+        if let LazyWork::Running(promise) = &self.state
+            && !self.process.is_current()
         {
-            match start(pool, how) {
-                Ok(running) => *state = ShutdownState::Running(running),
-                Err(outcome) => return Poll::Ready(outcome),
-            }
+            // No thread goes on with it here, nor releases what it had locked at the fork.
+            let forked = self.pool.upgrade();
+            let forked = forked.map(|of| Err(ShutdownError::new(BufferPool::of(of), Error::Forked)));
+            let ended = forked.or_else(|| promise.take_at_once());
+            return Poll::Ready(
+                ended
+                    .expect("this process was forked at the very end of the pool, and has no result of that"),
+            );
         }
-        let ShutdownState::Running(running) = state else {
-            panic!("a shutdown was polled after it had given its result");
-        };
-        let polled = running.poll(cx.waker());
-        if polled.is_ready() {
-            *state = ShutdownState::Collected;
-        }
-        polled
+        self.state.poll(cx.waker(), start)
     }
 }
 
 impl fmt::Debug for ShuttingDown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.0 {
-            ShutdownState::Idle(..) => "ShuttingDown(not started)",
-            ShutdownState::Running(_) => "ShuttingDown(running)",
-            ShutdownState::Collected => "ShuttingDown(collected)",
-        })
+        write!(f, "ShuttingDown({})", self.state.stage())
     }
 }

@@ -5,7 +5,7 @@
 //! lets the work continue and abandons only the result.
 
 use std::{
-    fmt, mem,
+    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -16,10 +16,10 @@ use crate::{
     error::{Callback, Error, Result},
     runtime::jobs::{JobPool, WaitsFor},
     sync::{
-        Mutex, poll_budget,
+        callback, poll_budget,
+        promise::{LazyWork, Promise},
         time::{self, Duration},
         wait,
-        waking::StoredWaker,
     },
 };
 
@@ -52,15 +52,15 @@ use crate::{
 /// ```
 #[must_use = "an operation does nothing until it is waited for or awaited"]
 pub struct Completion<T> {
-    state: CompletionState<T>,
+    state: LazyWork<IdleOperation<T>, Result<T>>,
     /// The process in which it can be run, or waited for.
     process: Process,
 }
 
-enum CompletionState<T> {
-    Idle { work: Box<dyn FnOnce() -> Result<T> + Send>, jobs: Arc<JobPool>, wait: WaitsFor },
-    Running(Arc<Promise<Result<T>>>),
-    Collected,
+struct IdleOperation<T> {
+    work: Box<dyn FnOnce() -> Result<T> + Send>,
+    jobs: Arc<JobPool>,
+    wait: WaitsFor,
 }
 
 impl<T: Send + 'static> Completion<T> {
@@ -71,7 +71,7 @@ impl<T: Send + 'static> Completion<T> {
         wait: WaitsFor,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Self {
-        Self { state: CompletionState::Idle { work: Box::new(work), jobs, wait }, process }
+        Self { state: LazyWork::Idle(IdleOperation { work: Box::new(work), jobs, wait }), process }
     }
 
     /// Runs the operation in the calling thread, or waits if it already runs in another. Example: [`Completion`].
@@ -81,9 +81,9 @@ impl<T: Send + 'static> Completion<T> {
     pub fn wait(self) -> Result<T> {
         self.process.check()?;
         match self.state {
-            CompletionState::Idle { work, .. } => work(),
-            CompletionState::Running(promise) => wait::block_on(|waker| promise.poll(waker)),
-            CompletionState::Collected => Err(Error::ShutDown),
+            LazyWork::Idle(operation) => (operation.work)(),
+            LazyWork::Running(promise) => wait::block_on(|waker| promise.poll(waker)),
+            LazyWork::Collected => Err(Error::ShutDown),
         }
     }
 
@@ -107,40 +107,28 @@ impl<T: Send + 'static> Completion<T> {
     #[must_use]
     pub fn is_done(&self) -> bool {
         match &self.state {
-            CompletionState::Collected => true,
-            CompletionState::Idle { .. } => false,
-            CompletionState::Running(promise) => promise.is_kept(),
+            LazyWork::Collected => true,
+            LazyWork::Idle(_) => false,
+            LazyWork::Running(promise) => promise.is_kept(),
         }
     }
 
     fn poll_with(&mut self, waker: &Waker) -> Poll<Result<T>> {
         self.process.check()?;
-        if let CompletionState::Idle { .. } = self.state {
-            self.start();
-        }
-        let polled = match &mut self.state {
-            CompletionState::Running(promise) => promise.poll(waker),
-            _ => panic!("a completion was polled after it had given its result"),
-        };
-        if polled.is_ready() {
-            self.state = CompletionState::Collected;
-        }
-        polled
+        self.state.poll(waker, start)
     }
+}
 
-    /// Hands the work to a job thread. If there is none, the caller's thread must do it.
-    fn start(&mut self) {
-        let CompletionState::Idle { work, jobs, wait } =
-            mem::replace(&mut self.state, CompletionState::Collected)
-        else {
-            return;
-        };
-        let promise = Arc::new(Promise::new());
-        let duty = Duty(Some(Arc::clone(&promise)));
-        self.state = CompletionState::Running(promise);
-        if let Err(job) = jobs.submit(wait, Box::new(move || duty.fulfil(work()))) {
-            job();
-        }
+/// Hands the work to a job thread. If there is none, the caller's thread must do it.
+fn start<T: Send + 'static>(operation: IdleOperation<T>, promise: &Arc<Promise<Result<T>>>) {
+    let IdleOperation { work, jobs, wait } = operation;
+    let promise = Arc::clone(promise);
+    let job = move || {
+        let panicked = |_| Err(Error::panicked(Callback::Unknown));
+        promise.set(callback::contained(work).unwrap_or_else(panicked));
+    };
+    if let Err(job) = jobs.submit(wait, Box::new(job)) {
+        job();
     }
 }
 
@@ -157,75 +145,7 @@ impl<T> Unpin for Completion<T> {}
 
 impl<T> fmt::Debug for Completion<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.state {
-            CompletionState::Idle { .. } => "Completion(not started)",
-            CompletionState::Running(_) => "Completion(running)",
-            CompletionState::Collected => "Completion(collected)",
-        })
-    }
-}
-
-/// The place of a result until the waiting caller takes it.
-pub(crate) struct Promise<T>(Mutex<Pending<T>>);
-
-struct Pending<T> {
-    result: Option<T>,
-    waker: Option<StoredWaker>,
-}
-
-impl<T> Promise<T> {
-    pub(crate) fn new() -> Self {
-        Self(Mutex::new(Pending { result: None, waker: None }))
-    }
-
-    fn is_kept(&self) -> bool {
-        self.0.lock().result.is_some()
-    }
-
-    /// Returns the result once; until it is there, keeps the waker to be called then.
-    pub(crate) fn poll(&self, waker: &Waker) -> Poll<T> {
-        // Dropped after the lock, whether it is this waker or the former one.
-        let mut waker = Some(StoredWaker::of(waker));
-        let mut pending = self.0.lock();
-        if let Some(result) = pending.result.take() {
-            return Poll::Ready(result);
-        }
-        mem::swap(&mut pending.waker, &mut waker);
-        Poll::Pending
-    }
-
-    /// Returns the result if it is there and the lock is free: after a fork another thread may have that for ever.
-    pub(crate) fn take_at_once(&self) -> Option<T> {
-        self.0.try_lock()?.result.take()
-    }
-
-    /// Leaves the result, unless there is one.
-    pub(crate) fn set(&self, result: T) {
-        let waker = {
-            let mut pending = self.0.lock();
-            pending.result.get_or_insert(result);
-            pending.waker.take()
-        };
-        waker.into_iter().for_each(StoredWaker::wake);
-    }
-}
-
-/// The duty to keep a promise: if it is dropped without a result, as by a panic in the work, it reports that.
-struct Duty<T>(Option<Arc<Promise<Result<T>>>>);
-
-impl<T> Duty<T> {
-    fn fulfil(mut self, result: Result<T>) {
-        if let Some(promise) = self.0.take() {
-            promise.set(result);
-        }
-    }
-}
-
-impl<T> Drop for Duty<T> {
-    fn drop(&mut self) {
-        if let Some(promise) = self.0.take() {
-            promise.set(Err(Error::panicked(Callback::Unknown)));
-        }
+        write!(f, "Completion({})", self.state.stage())
     }
 }
 

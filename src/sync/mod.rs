@@ -51,6 +51,7 @@ pub(crate) mod linked_queue;
 pub(crate) mod pause;
 pub(crate) mod poll_budget;
 pub(crate) mod pool_end;
+pub(crate) mod promise;
 pub(crate) mod thread_pool;
 pub(crate) mod turns;
 pub(crate) mod wait;

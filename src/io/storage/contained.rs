@@ -2,22 +2,26 @@
 //!
 //! What cannot fail (a descriptor, a version) has no answer then. The drop of a file is such a call too: the last that has it may be a
 //! ring's worker. A file is asked for its descriptor once, when it is opened, so no ring's worker ever makes that call.
+//!
+//! An asynchronous file is also one whose transfers are calls, for the rare paths, and for the thread that waits anyway: each starts a
+//! request, and waits until it has ended. Whatever happens, it returns only then: until then the request has the caller's buffers.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     path::Path,
+    ptr::NonNull,
     sync::OnceLock,
 };
 
 use super::{
     BlockingFile, Opened, Storage, StorageFile,
-    request::{ReadRequest, SyncRequest, WriteRequest},
+    request::{Ending, ReadRequest, Request, SyncRequest, WriteRequest},
 };
 use crate::{
     PageSize,
     io::file::open_options::OpenOptions,
-    sync::{Arc, callback::contained},
+    sync::{Arc, callback::contained, promise::Promise, wait},
 };
 
 /// A storage, or a file of one of either kind, whose panics are errors.
@@ -140,6 +144,58 @@ impl StorageFile for Contained<Arc<dyn StorageFile>> {
 
     fn unlock(&self) {
         let _ = contained(|| self.inner().unlock());
+    }
+}
+
+/// Starts a request and waits until it has ended.
+fn awaited(start: impl FnOnce(Ending)) -> io::Result<usize> {
+    let outcome = Arc::new(Promise::new());
+    let told = Arc::clone(&outcome);
+    start(Box::new(move |count| told.set(count)));
+    wait::block_on(|waker| outcome.poll(waker))
+}
+
+impl BlockingFile for Contained<Arc<dyn StorageFile>> {
+    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        let pieces = buffers.iter_mut().map(|buffer| (NonNull::from(&mut **buffer).cast(), buffer.len()));
+        awaited(|ending| {
+            // SAFETY: the buffers are borrowed for all of this call, alone, and the call ends after the request.
+            #[allow(unsafe_code)]
+            let request = unsafe { Request::new(offset, pieces, true, ending) };
+            self.read(ReadRequest(request));
+        })
+    }
+
+    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let pieces = buffers.iter().map(|buffer| (NonNull::from(&**buffer).cast(), buffer.len()));
+        awaited(|ending| {
+            // SAFETY: the buffers are borrowed for all of this call, a write does not change them, and the call ends after the request.
+            #[allow(unsafe_code)]
+            let request = unsafe { Request::new(offset, pieces, true, ending) };
+            self.write(WriteRequest(request));
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        awaited(|ending| self.sync(SyncRequest::new(ending))).map(drop)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        StorageFile::len(self)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        StorageFile::set_len(self, len)
+    }
+
+    /// Grows the file where the range ends behind it: then new bytes are zeros, and a storage need not be sent any.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let end = offset + len;
+        if StorageFile::len(self)? < end { StorageFile::set_len(self, end) } else { Ok(()) }
+    }
+
+    fn unlock(&self) {
+        StorageFile::unlock(self);
     }
 }
 
@@ -323,5 +379,58 @@ mod tests {
         assert!(matches!(panicked, Ok(Err(_))), "an error, and not the caller's panic");
         assert!(matches!(pool.sync_file(file).wait(), Err(Error::SyncPoisoned { .. })));
         assert!(checkpoint().is_err());
+    }
+
+    /// Keeps each request until a thread of its own has slept, and panics after it has begun.
+    #[derive(Debug)]
+    struct LateAndPanics;
+
+    impl StorageFile for LateAndPanics {
+        fn read(&self, mut request: ReadRequest) {
+            std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                request.pieces().for_each(|piece| piece.fill(7));
+                let len = request.len();
+                request.finish(Ok(len));
+            });
+            panic!("after it has begun");
+        }
+
+        fn write(&self, request: WriteRequest) {
+            drop(request);
+        }
+
+        fn sync(&self, request: SyncRequest) {
+            drop(request);
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn late_and_panics() -> impl BlockingFile {
+        Contained::new(Arc::new(LateAndPanics) as Arc<dyn StorageFile>)
+    }
+
+    #[test]
+    fn c5_a_call_that_panics_has_its_buffers_until_the_request_has_ended() {
+        let file = late_and_panics();
+        let mut bytes = [0; 512];
+        let read = file.read_at(&mut [IoSliceMut::new(&mut bytes)], 0);
+        assert_eq!(read.unwrap(), 512);
+        assert_eq!(bytes, [7; 512], "the request was still under way");
+    }
+
+    #[test]
+    fn c2_a_request_that_is_dropped_has_failed() {
+        let file = late_and_panics();
+        for error in [file.write_at(&[IoSlice::new(&[1])], 0).unwrap_err(), file.sync_data().unwrap_err()] {
+            assert!(error.to_string().contains("dropped"), "{error}");
+        }
     }
 }

@@ -2,9 +2,8 @@
 //! [`BlockingFile`] are calls, those of a [`StorageFile`] [requests](request) that it ends later.
 //!
 //! The code above sees one kind: [`Opened`] puts a [`BlockingFile`] before each asynchronous file, whose calls start a request and wait for
-//! it ([`awaited`]), for the rare paths. Pages go by the [queue of such files](super::method::asynchronous), and no thread waits for them.
+//! it ([`contained`]), for the rare paths. Pages go by the [queue of such files](super::method::asynchronous), and no thread waits for them.
 
-pub(crate) mod awaited;
 pub(crate) mod capabilities;
 pub(crate) mod contained;
 pub(crate) mod opened;
@@ -18,7 +17,7 @@ use std::{
     path::Path,
 };
 
-pub(crate) use self::opened::{Lock, MayBlock, Opened, WhyNot};
+pub(crate) use self::opened::{NO_DESCRIPTOR, Opened, WhyNot};
 use self::request::{ReadRequest, SyncRequest, WriteRequest};
 use crate::{id::PageSize, io::file::open_options::OpenOptions};
 

@@ -1,13 +1,12 @@
 //! What a storage says of a file that it has opened.
 
 use std::{
-    fmt, io,
+    io,
     path::{Path, PathBuf},
 };
 
 use super::{
     BlockingFile, StorageFile,
-    awaited::Awaited,
     capabilities::{Atomicity, Capabilities},
     contained::Contained,
     os,
@@ -54,8 +53,10 @@ pub struct Opened {
     pub(crate) name: Option<PathBuf>,
     /// Device and inode: equal for two paths to one file.
     pub(crate) identity: (u64, u64),
-    /// Whether other pools are kept from it.
-    pub(crate) lock: Lock,
+    /// Whether other pools are kept from it, until it is [unlocked](BlockingFile::unlock) or dropped.
+    pub(crate) lock: Result<(), WhyNot>,
+    /// Whether another pool has it.
+    pub(crate) is_in_use: bool,
     pub(crate) len: u64,
     /// Whether its length is fixed: a block device.
     pub(crate) has_fixed_size: bool,
@@ -63,11 +64,14 @@ pub struct Opened {
     pub(crate) offset_align: u32,
     /// Whether transfers bypass the system's page cache, and why not where that was preferred.
     pub(crate) direct: Result<(), WhyNot>,
-    /// How many pages one write can have that no power cut tears, or why there is no such write.
-    pub(crate) atomic_pages: Result<u32, WhyNot>,
+    /// Whether a page can be written so that no power cut tears it, and why not.
+    pub(crate) atomic_pages: Result<(), WhyNot>,
     /// Why starting a transfer could block the thread that starts it; `None` where the kernel takes it in without waiting.
-    pub(crate) may_block: Option<MayBlock>,
+    pub(crate) may_block: Option<String>,
 }
+
+/// Why each transfer of a file is a call, which may block.
+pub(crate) const NO_DESCRIPTOR: &str = "the file has no descriptor";
 
 /// Why pages of a storage are not written atomically, unless it has more to tell.
 const NOT_ATOMIC: &str = "the storage says of no write that it is atomic";
@@ -94,7 +98,7 @@ impl Opened {
     /// Those of [`StorageFile::len`].
     pub fn asynchronous(file: Arc<dyn StorageFile>, identity: (u64, u64)) -> io::Result<Self> {
         let len = file.len()?;
-        let calls = Box::new(Contained::new(Awaited(Arc::clone(&file))));
+        let calls = Box::new(Contained::new(Arc::clone(&file)));
         let requests = Arc::new(Contained::new(file));
         Ok(Self { asynchronous: Some(requests), ..Self::buffered(calls, identity, len) })
     }
@@ -102,13 +106,14 @@ impl Opened {
     /// Makes a buffered file without a name, for a storage that has no more to tell of it.
     pub(crate) fn buffered(file: Box<dyn BlockingFile>, identity: (u64, u64), len: u64) -> Self {
         Self {
-            may_block: file.descriptor().map_or(Some(MayBlock::NoDescriptor), os::may_block),
+            may_block: file.descriptor().map_or_else(|| Some(NO_DESCRIPTOR.to_owned()), os::may_block),
             disk: file,
             asynchronous: None,
             capabilities: Capabilities::new(),
             name: None,
             identity,
-            lock: Lock::NotAsked,
+            lock: Err(WhyNot::NotAsked),
+            is_in_use: false,
             len,
             has_fixed_size: false,
             offset_align: 1,
@@ -155,7 +160,7 @@ impl Opened {
     /// ```
     #[must_use]
     pub fn in_use(mut self) -> Self {
-        self.lock = Lock::InUse;
+        self.is_in_use = true;
         self
     }
 
@@ -165,19 +170,7 @@ impl Opened {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Lock {
-    /// Until the file is [unlocked](BlockingFile::unlock), or dropped.
-    Held,
-    /// `OpenOptions` said so, or the storage has no other pools.
-    NotAsked,
-    /// The file system cannot; the text says why.
-    Unsupported(String),
-    /// Another pool has it.
-    InUse,
-}
-
-/// Why a file goes without something that it might have: direct transfers, writes that no power cut tears.
+/// Why a file goes without something that it might have: direct transfers, writes that no power cut tears, a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WhyNot {
     /// The options did not ask for it.
@@ -186,24 +179,12 @@ pub(crate) enum WhyNot {
     Unsupported(String),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum MayBlock {
-    /// It has no descriptor: each transfer is a call.
-    NoDescriptor,
-    /// The file system depends on another machine or another process.
-    Remote(&'static str),
-    /// The file system cannot say "not now".
-    NoNowait,
-}
-
-impl fmt::Display for MayBlock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoDescriptor => f.write_str("the file has no descriptor"),
-            Self::Remote(kind) => write!(f, "{kind} may keep a request waiting without limit"),
-            Self::NoNowait => {
-                f.write_str("the file system does not know RWF_NOWAIT, so a request may wait for it")
-            }
+impl WhyNot {
+    /// Returns what is missing where something was asked for and cannot be had.
+    pub(crate) fn missing(asked: &Result<(), Self>) -> Option<String> {
+        match asked {
+            Err(Self::Unsupported(reason)) => Some(reason.clone()),
+            _ => None,
         }
     }
 }
