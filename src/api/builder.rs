@@ -6,11 +6,7 @@ use crate::{
     api::{buffer_pool::BufferPool, resize},
     buffer::{
         frame::{
-            clean_list::CleanList,
-            frames::Frames,
-            page_lsn::PageLsn,
-            size::Size,
-            unlogged::{Unlogged, UnloggedChanges},
+            clean_list::CleanList, frames::Frames, page_lsn::PageLsn, size::Size, unlogged::UnloggedChanges,
         },
         residency::Residency,
     },
@@ -329,7 +325,7 @@ impl Builder {
         let mut frames = Frames::new(size, config.page_size, config.copies(), Arc::clone(&counters))?;
         let ready = config.background_writer.marks(config.frames_at_most).map_or(0, |marks| marks.high);
         frames.clean_list = CleanList::new(ready);
-        frames.unlogged = Unlogged::new(config.wal.as_ref().map(|_| config.unlogged_changes));
+        frames.unlogged_rule = config.wal.as_ref().map(|_| config.unlogged_changes);
         frames.page_lsn = config.page_lsn;
         let pool = Arc::new(Residency::new(frames)?);
         let chunks: Vec<_> =

@@ -190,7 +190,7 @@ fn retire_all(
         } else if shared.end.has_begun() || users >= limit && !waits_for_disk {
             let pinned = holders().find(|&(_, holder)| holder == Holder::User).map_or(first, |(no, _)| no);
             let page = shared.pool.frame(pinned).page();
-            return Err(Error::Pinned { page, path: shared.pool.file_paths.of(page.file) });
+            return Err(Error::Pinned { page, path: shared.pool.path_of(page.file) });
         } else if waits_for_disk {
             disk += time::now() - begun;
             if disk >= patience {

@@ -46,8 +46,8 @@ impl<'a> Seizure<'a> {
     pub(crate) fn discard(mut self) {
         let mut wakers = Wakers::new();
         for no in std::mem::take(&mut self.frames) {
-            self.pool.older_changes.forget(no);
-            self.pool.unlogged.forget(no);
+            self.pool.older_positions.remove(&no);
+            self.pool.unlogged.remove(&no);
             self.settle(no, State::discard_changes, &mut wakers);
             self.pool.note_clean(self.pool.frame(no).page().file, 1);
             drop(self.pool.claimed(no));

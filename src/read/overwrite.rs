@@ -156,7 +156,7 @@ impl Overwrite {
         let state = pin.frame().state.load();
         if state.is_read_only() && !matches!(state.phase(), Phase::Free | Phase::Claimed) {
             let file = self.page.file;
-            return Err(Error::ReadOnly { file, path: self.shared.pool.file_paths.of(file) });
+            return Err(Error::ReadOnly { file, path: self.shared.pool.path_of(file) });
         }
         match state.phase() {
             // To end its read takes a further pin.

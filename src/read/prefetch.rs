@@ -65,7 +65,7 @@ fn prefetch_chunk(
         return outcome;
     }
     let mut issuer = Issuer::new(shared, Purpose::Ahead, batch);
-    let is_alone = shared.pool.file_paths.are_one_at_most();
+    let is_alone = shared.pool.has_one_file_at_most();
     let mut missing: SmallVec<[PageId; CLAIMS_MAX]> = SmallVec::new();
     let mut pages = pages.peekable();
     while let Some(&PageId { file, .. }) = pages.peek() {

@@ -86,7 +86,7 @@ impl Shared {
             }
         }
         let frames = self.pool.size.frames() as usize;
-        let is_alone = self.pool.file_paths.are_one_at_most() || seeded!("demand_reads_take_all_frames");
+        let is_alone = self.pool.has_one_file_at_most() || seeded!("demand_reads_take_all_frames");
         // Until another file is opened, which resets that.
         let most = if is_alone { usize::MAX } else { share(frames.saturating_sub(others)).max(1) };
         let more = most.checked_sub(own);

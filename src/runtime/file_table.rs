@@ -11,10 +11,12 @@
 //!
 //! Lock order: the table's lock is a leaf, never held across I/O.
 
+use std::path::Path;
+
 use rustc_hash::FxHashMap;
 
 use crate::{
-    buffer::frame::file_paths::FilePaths,
+    buffer::frame::sparse_map::SparseMap,
     error::{ConfigError, Error, Result},
     id::FileId,
     io::file::File,
@@ -29,7 +31,7 @@ pub(crate) struct FileTable {
     /// The opening of a file is over.
     opened: Condvar,
     /// The paths of the open files.
-    paths: Arc<FilePaths>,
+    paths: Arc<SparseMap<FileId, Arc<Path>>>,
 }
 
 #[derive(Default)]
@@ -55,7 +57,7 @@ impl FileTable {
     pub(crate) const NO_ID: FileId = FileId(u32::MAX);
 
     /// Makes a table without files, which keeps their `paths` up to date.
-    pub(crate) fn new(paths: Arc<FilePaths>) -> Self {
+    pub(crate) fn new(paths: Arc<SparseMap<FileId, Arc<Path>>>) -> Self {
         Self { paths, ..Self::default() }
     }
 
@@ -121,7 +123,7 @@ impl Drop for Leaving<'_> {
         let mut table = self.files.table.lock();
         if let Some(file) = table.files.remove(&self.id) {
             table.note_departure(file.identity);
-            self.files.paths.remove(self.id);
+            self.files.paths.remove(&self.id);
         }
     }
 }
@@ -193,7 +195,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     fn complete(self) -> Arc<File> {
-        self.files.paths.insert(self.file.id, &self.file.path);
+        self.files.paths.insert(self.file.id, Arc::clone(&self.file.path));
         let mut table = self.files.table.lock();
         let same_place = |other: &&Arc<File>| hits::place_bit(other.id) == hits::place_bit(self.file.id);
         for other in table.files.values().filter(same_place) {
@@ -242,7 +244,6 @@ mod tests {
     use std::{
         io,
         panic::{AssertUnwindSafe, catch_unwind},
-        path::Path,
         sync::mpsc::channel,
         thread,
         time::Duration,
@@ -357,7 +358,7 @@ mod tests {
         disk.put("data", vec![1; 4 * PAGE]);
         let pool =
             BufferPool::builder().frames(4).page_size(PAGE as u32).storage(disk.clone()).build().unwrap();
-        let known = |file| pool.shared().pool.file_paths.of(file);
+        let known = |file| pool.shared().pool.path_of(file);
         let file = pool.open_file("data", options(1)).unwrap();
         assert_eq!(known(file).as_deref(), Some(Path::new("data")));
         disk.inject(Fault::error(Op::Sync, 5).once());

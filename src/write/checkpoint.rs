@@ -152,7 +152,7 @@ fn redo_lsn(shared: &Shared) -> Option<Lsn> {
     });
     let lowest = changed.filter_map(|(_, frame)| frame.rec_lsn()).min();
     // Looked at last: a position that a frame has given up for a newer one is here, unless it has reached the disk.
-    lowest.into_iter().chain(shared.pool.older_changes.lowest()).min()
+    lowest.into_iter().chain(shared.pool.lowest_older_position()).min()
 }
 
 /// Syncs every file with unsynced writes; all of them, even if one fails. Returns their number, or the first error.

@@ -3,8 +3,16 @@
 //! **Room**: a clean page of a file that has its [share of dirty pages](super::dirty_counts) waits until one of them is written. A write guard
 //! looks at one flag for that, and at the state word, which it is about to change.
 //!
-//! **Notes**, under the exclusive latch: from where the log must be kept, and whether a call was forgotten.
-//! [`older_changes`](super::older_changes) and [`unlogged`](super::unlogged) keep that for the next write-out.
+//! **Notes**, under the exclusive latch, for the next write-out: from where the log must be kept, and whether a call was forgotten.
+//! A frame has one recLSN: the position of the first change that the disk does not have, also while that is written, since the write
+//! may fail. A change of the page in that time begins anew: the frame takes the new position, and the older one is set aside in
+//! [`Frames::older_positions`] until a write of the page succeeds. Invariants:
+//!
+//! 1. the lowest of a frame's recLSN and what is set aside for it is no higher than the first change of the page that has not reached
+//!    the disk. It is lower only if a write ends in the very moment in which a change sets its position aside, and until the next
+//!    write of the page succeeds;
+//! 2. a position is set aside only for a page that is dirty or becomes so, and goes with the page's next write that succeeds, or
+//!    when the changes are thrown away. So there is none for a page that is clean.
 
 use std::task::{Poll, Waker};
 
@@ -57,19 +65,23 @@ impl Frames {
     #[inline(never)]
     pub(super) fn note_dirtied(&self, file: FileId) {
         self.dirty_counts.add(file);
-        self.dirty_counts.note(&self.size, &self.file_paths);
+        self.note_dirty_count();
     }
 
     pub(crate) fn note_clean(&self, file: FileId, pages: usize) {
         if pages > 0 {
             self.dirty_counts.take_off(file, pages);
-            self.dirty_counts.note(&self.size, &self.file_paths);
+            self.note_dirty_count();
         }
+    }
+
+    fn note_dirty_count(&self) {
+        self.dirty_counts.note(self.size.frames() as usize, || self.has_one_file_at_most());
     }
 
     /// Returns whether the file has so many dirty pages that no clean one of it may become dirty.
     pub(crate) fn is_full_of_changes(&self, file: FileId) -> bool {
-        self.dirty_counts.is_full(file, self.size.frames() as usize, self.file_paths.are_one_at_most())
+        self.dirty_counts.is_full(file, self.size.frames() as usize, self.has_one_file_at_most())
     }
 
     /// Waits for room for a change of a clean page of this file.
@@ -131,7 +143,10 @@ impl Pin {
             && let Some(older) = frame.rec_lsn()
             && !seeded!("older_change_forgotten")
         {
-            self.frames().older_changes.set_aside(self.frame_no(), older);
+            let no = self.frame_no();
+            self.frames().older_positions.change(|positions| {
+                positions.entry(no).or_insert(older);
+            });
         }
         // A write that fails meanwhile makes the page dirty, with the position that it has then.
         frame.note_change(first);
@@ -140,20 +155,101 @@ impl Pin {
     #[cold]
     pub(crate) fn note_unlogged_change(&self) {
         let frames = self.frames();
-        let Some(rule) = frames.unlogged.rule() else { return };
+        let Some(rule) = frames.unlogged_rule else { return };
         if frames.counters.get(Counter::UnloggedChanges) == 0 {
             events::unlogged_change(&frames.counters.pool, self.frame().page());
         }
         frames.counters.add(Counter::UnloggedChanges, 1);
         if rule == UnloggedChanges::Refuse && !seeded!("unlogged_change_written") {
-            frames.unlogged.refuse(self.frame_no());
+            frames.unlogged.insert(self.frame_no(), ());
         }
     }
 
     pub(crate) fn note_image(&self) {
         // In a process that was forked another thread may have the lock for ever.
         if self.frames().process.is_current() {
-            self.frames().unlogged.forget(self.frame_no());
+            self.frames().unlogged.remove(&self.frame_no());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::{
+        frame::{latch::Latch, pin::Pin},
+        quarantine::Seizure,
+        residency::Residency,
+        small_pools::{page, pool_of, read},
+    };
+
+    fn pool_with_a_page() -> (Residency, Pin) {
+        let pool = pool_of(1);
+        let pin = read(&pool, page(0));
+        (pool, pin)
+    }
+
+    fn change(pin: &Pin, lsn: u64) {
+        pin.latch(Latch::Exclusive);
+        pin.make_own();
+        pin.note_change(Some(Lsn(lsn)));
+        pin.unlatch_exclusive(true);
+    }
+
+    fn begin_write(pin: &Pin) -> Pin {
+        pin.latch(Latch::Shared);
+        assert!(pin.lend());
+        pin.unlatch_shared();
+        pin.again().unwrap()
+    }
+
+    /// Returns the position from which the log is needed for this page.
+    fn needed_from(pin: &Pin) -> u64 {
+        let own = pin.frame().rec_lsn();
+        own.into_iter().chain(pin.frames().lowest_older_position()).min().map_or(0, |lsn| lsn.0)
+    }
+
+    #[test]
+    fn c8_the_log_is_needed_from_the_first_change_that_no_write_has_brought_to_disk() {
+        let (_pool, pin) = pool_with_a_page();
+        change(&pin, 7);
+        change(&pin, 9);
+        assert_eq!(needed_from(&pin), 7);
+        let write = begin_write(&pin);
+        assert_eq!(needed_from(&pin), 7, "on its way");
+        change(&pin, 11);
+        change(&pin, 12);
+        assert_eq!(needed_from(&pin), 7, "the write may fail yet");
+        write.end_write(true);
+        assert_eq!(needed_from(&pin), 11);
+        let write = begin_write(&pin);
+        change(&pin, 13);
+        write.end_write(false);
+        assert_eq!(needed_from(&pin), 11, "it has failed");
+        change(&pin, 14);
+        let write = begin_write(&pin);
+        change(&pin, 15);
+        write.end_write(false);
+        assert_eq!(needed_from(&pin), 11, "it has failed again");
+        let write = begin_write(&pin);
+        write.end_write(true);
+        change(&pin, 16);
+        assert_eq!(needed_from(&pin), 16);
+    }
+
+    #[test]
+    fn changes_that_are_thrown_away_have_no_say() {
+        let (pool, pin) = pool_with_a_page();
+        change(&pin, 7);
+        let write = begin_write(&pin);
+        change(&pin, 8);
+        write.end_write(false);
+        let (no, page) = (pin.frame_no(), pin.frame().page());
+        drop(pin);
+        let mut seizure = Seizure::new(&pool);
+        assert!(seizure.seize(no, page));
+        assert_eq!(pool.lowest_older_position(), Some(Lsn(7)));
+        seizure.discard();
+        assert_eq!(pool.lowest_older_position(), None);
     }
 }

@@ -13,7 +13,7 @@
 use std::task::{Poll, Waker};
 
 use crate::{
-    buffer::frame::{file_paths::FilePaths, size::Size},
+    buffer::frame::sparse_map::SparseMap,
     error::{Error, Result},
     id::FileId,
     sync::{
@@ -55,12 +55,10 @@ pub(crate) struct RoomWait {
 pub(crate) struct DirtyCounts {
     /// So many that a file may have its share: looked at by each write guard, and so in a line that hardly ever changes.
     is_short: AtomicBool,
-    /// Whether a file refuses writes.
-    any_refused: AtomicBool,
     maker: Mutex<Option<Arc<dyn MakesRoom>>>,
     tallies: Box<DirtyTallies>,
     /// Files whose last write has failed, with the error.
-    refusals: Mutex<Vec<(FileId, Error)>>,
+    refusals: SparseMap<FileId, Error>,
 }
 
 #[repr(align(128))]
@@ -74,10 +72,9 @@ impl DirtyCounts {
         let by_file = [const { AtomicUsize::new(0) }; FILES];
         Self {
             is_short: AtomicBool::new(false),
-            any_refused: AtomicBool::new(false),
             maker: Mutex::new(None),
             tallies: Box::new(DirtyTallies { all: AtomicUsize::new(0), by_file }),
-            refusals: Mutex::new(Vec::new()),
+            refusals: SparseMap::default(),
         }
     }
 
@@ -118,9 +115,9 @@ impl DirtyCounts {
     }
 
     #[inline]
-    pub(super) fn note(&self, size: &Size, files: &FilePaths) {
+    pub(super) fn note(&self, frames: usize, is_alone: impl FnOnce() -> bool) {
         // Each file has at most the share, and so have all together as long as there are fewer.
-        let is_short = self.all() >= share(size.frames() as usize) && !files.are_one_at_most();
+        let is_short = self.all() >= share(frames) && !is_alone();
         if self.is_short.load(Relaxed) != is_short {
             self.is_short.store(is_short, Relaxed);
         }
@@ -128,24 +125,18 @@ impl DirtyCounts {
 
     /// Notes the outcome of a write of the file.
     pub(crate) fn note_write(&self, file: FileId, error: Option<&Error>) {
-        if error.is_none() && !self.any_refused.load(Relaxed) {
-            return;
+        match error {
+            Some(error) => self.refusals.insert(file, error.clone()),
+            None => self.refusals.remove(&file),
         }
-        let mut refusals = self.refusals.lock();
-        refusals.retain(|(other, _)| *other != file);
-        refusals.extend(error.map(|error| (file, error.clone())));
-        self.any_refused.store(!refusals.is_empty(), Relaxed);
     }
 
     pub(crate) fn refusal(&self, file: FileId) -> Option<Error> {
-        if !self.any_refused() {
-            return None;
-        }
-        self.refusals.lock().iter().find(|(other, _)| *other == file).map(|(_, error)| error.clone())
+        self.refusals.get(&file)
     }
 
     pub(crate) fn refuses(&self, file: FileId) -> bool {
-        self.any_refused() && self.refusals.lock().iter().any(|(other, _)| *other == file)
+        self.refusals.contains(&file)
     }
 
     #[inline]
@@ -159,7 +150,7 @@ impl DirtyCounts {
 
     #[inline]
     pub(crate) fn any_refused(&self) -> bool {
-        self.any_refused.load(Relaxed)
+        self.refusals.len() > 0
     }
 }
 

@@ -5,6 +5,8 @@
 //!
 //! Lock order: a shard of the waiters, then state words. All other locks here are leaves.
 
+use std::path::Path;
+
 #[cfg(test)]
 use crate::sync::uncontrolled;
 use crate::{
@@ -14,23 +16,22 @@ use crate::{
             clean_list::CleanList,
             copy_room::CopyRoom,
             dirty_counts::DirtyCounts,
-            file_paths::FilePaths,
             frame_waiters::FrameWaiters,
             header::{Frame, FrameArrays},
-            older_changes::OlderChanges,
             page_lsn::PageLsn,
             shadow::pages::ShadowPages,
             size::Size,
             slots::ReaderSlots,
+            sparse_map::SparseMap,
             state::{AtomicState, State},
             ticker::Ticker,
-            unlogged::Unlogged,
+            unlogged::UnloggedChanges,
             waiters::Waiters,
         },
         memory::{arena::Arena, prefetch::prefetch, process::Process},
     },
     error::{Error, Result},
-    id::{FrameNo, PageId, PageSize},
+    id::{FileId, FrameNo, Lsn, PageId, PageSize},
     observe::Counters,
     sync::{Arc, Mutex, waking::Wakers},
 };
@@ -57,9 +58,16 @@ pub(crate) struct Frames {
     pub(crate) clean_list: CleanList,
     pub(crate) copy_room: CopyRoom,
     pub(crate) shadow_pages: ShadowPages,
-    pub(crate) older_changes: OlderChanges,
-    pub(crate) unlogged: Unlogged,
-    pub(crate) file_paths: Arc<FilePaths>,
+    /// Log positions of [changes that are being written](super::change), of pages that were changed again meanwhile.
+    pub(crate) older_positions: SparseMap<FrameNo, Lsn>,
+    /// What becomes of changes without a log position; nothing in a pool without a log.
+    pub(crate) unlogged_rule: Option<UnloggedChanges>,
+    /// Pages with such changes that must not be written. One is refused under its exclusive latch, and looked for under a share
+    /// latch: so what a write-out is told stands until it has begun the write.
+    pub(crate) unlogged: SparseMap<FrameNo, ()>,
+    /// The paths of the open files, kept up to date by the file table. For errors: a pin knows its page by the number of its file
+    /// alone, and a number says nothing to a user.
+    pub(crate) file_paths: Arc<SparseMap<FileId, Arc<Path>>>,
     /// Where pages keep their LSN, if the options say so.
     pub(crate) page_lsn: Option<PageLsn>,
     pub(crate) counters: Arc<Counters>,
@@ -97,8 +105,9 @@ impl Frames {
             clean_list: CleanList::new(0),
             copy_room: CopyRoom::new(copies),
             shadow_pages: ShadowPages::new(page_size, lent(frames), lent(most))?,
-            older_changes: OlderChanges::default(),
-            unlogged: Unlogged::default(),
+            older_positions: SparseMap::default(),
+            unlogged_rule: None,
+            unlogged: SparseMap::default(),
             file_paths: Arc::default(),
             page_lsn: None,
             counters,
@@ -156,8 +165,24 @@ impl Frames {
         frames * FrameArrays::BYTES_PER_FRAME + parts + copies
     }
 
+    /// Returns the path of the file as it was given, if it is open.
+    #[cold]
+    pub(crate) fn path_of(&self, file: FileId) -> Option<Arc<Path>> {
+        self.file_paths.get(&file)
+    }
+
+    #[inline]
+    pub(crate) fn has_one_file_at_most(&self) -> bool {
+        self.file_paths.len() <= 1
+    }
+
+    /// Returns the lowest position that is set aside. Ask after looking at the frames: what a frame no longer has is here, or on disk.
+    pub(crate) fn lowest_older_position(&self) -> Option<Lsn> {
+        self.older_positions.change(|positions| positions.values().min().copied())
+    }
+
     pub(crate) fn too_many_pins(&self, page: PageId) -> Error {
-        Error::TooManyPins { page, path: self.file_paths.of(page.file) }
+        Error::TooManyPins { page, path: self.path_of(page.file) }
     }
 
     /// Has the processor load the frame's first bytes, which a caller that finds the page reads next, if the state allows it.

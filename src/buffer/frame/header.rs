@@ -153,7 +153,7 @@ impl Frame<'_> {
     }
 
     /// Returns where the first record begins of the changes that are dirty, or if there are none, of those that are being written
-    /// (then an older position may be [set aside](super::older_changes)). `None` where none of them has a record.
+    /// (then an older position may be [set aside](super::change)). `None` where none of them has a record.
     pub(crate) fn rec_lsn(self) -> Option<Lsn> {
         // Pairs with the release of the thread that changed it: an older position that was set aside for it is seen.
         self.header.rec_lsn.load(Ordering::Acquire).checked_sub(1).map(Lsn)

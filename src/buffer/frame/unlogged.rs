@@ -1,19 +1,6 @@
-//! Changes for which no log position was stated, in a pool with a log: most likely a call was forgotten.
-//!
-//! They are counted, and the first is reported as an event. In a pool that refuses them such a page is known here until its changes
-//! are covered by an image of the whole page, or thrown away; meanwhile no write-out takes it. It is refused under its exclusive latch,
-//! and looked for here under a share latch, so what a write-out is told stands until it has begun the write. Lock order: the lock is a
-//! leaf, which no thread takes while no page is refused.
+//! What becomes of changes for which no log position was stated, in a pool with a log: most likely a call was forgotten.
 
-use std::{collections::BTreeSet, fmt};
-
-use crate::{
-    id::FrameNo,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::fmt;
 
 /// What becomes of pages that are changed without a [log position](crate::PageWrite::set_lsn), in a pool with a [log](crate::Wal).
 ///
@@ -43,54 +30,5 @@ impl fmt::Display for UnloggedChanges {
             Self::Count => "count",
             Self::Refuse => "refuse",
         })
-    }
-}
-
-#[derive(Default)]
-pub(crate) struct Unlogged {
-    /// What becomes of them; nothing in a pool without a log.
-    rule: Option<UnloggedChanges>,
-    refused: Mutex<BTreeSet<FrameNo>>,
-    count: AtomicUsize,
-}
-
-impl Unlogged {
-    pub(crate) fn new(rule: Option<UnloggedChanges>) -> Self {
-        Self { rule, ..Self::default() }
-    }
-
-    /// Returns whether the page in this frame must not be written. The caller has it latched.
-    #[inline]
-    pub(crate) fn refuses(&self, no: FrameNo) -> bool {
-        self.count.load(Ordering::Relaxed) > 0 && self.refused.lock().contains(&no)
-    }
-
-    pub(super) fn rule(&self) -> Option<UnloggedChanges> {
-        self.rule
-    }
-
-    /// Refuses to have the page in this frame written. The caller has it latched.
-    pub(super) fn refuse(&self, no: FrameNo) {
-        self.change(|refused| refused.insert(no));
-    }
-
-    /// Forgets the page in this frame: its changes are covered, or not wanted any more.
-    pub(crate) fn forget(&self, no: FrameNo) {
-        if self.count.load(Ordering::Relaxed) > 0 {
-            self.change(|refused| refused.remove(&no));
-        }
-    }
-
-    /// Holds the lock, as another thread may at any moment, with this page refused.
-    #[cfg(test)]
-    pub(crate) fn hold_with(&self, no: FrameNo) -> impl Sized {
-        self.refuse(no);
-        self.refused.lock()
-    }
-
-    fn change(&self, change: impl FnOnce(&mut BTreeSet<FrameNo>) -> bool) {
-        let mut refused = self.refused.lock();
-        change(&mut refused);
-        self.count.store(refused.len(), Ordering::Relaxed);
     }
 }

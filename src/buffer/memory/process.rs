@@ -135,8 +135,8 @@ mod tests {
             pool.waiters.get_in_line(no, frame, want, Drive::Task, Waker::noop()).unwrap()
         };
         let (ticket, _other) = (enlist(Want::Shared), enlist(Want::Exclusive));
-        let unlogged = pool.unlogged.hold_with(pin.frame_no());
-        let held = (pool.frame_waiters.hold(), pool.waiters.hold(pin.frame_no()), unlogged);
+        pool.unlogged.insert(pin.frame_no(), ());
+        let held = (pool.frame_waiters.hold(), pool.waiters.hold(pin.frame_no()), pool.unlogged.hold());
         let (done, is_done) = mpsc::channel();
         let child = thread::spawn(move || {
             in_a_child::run(|| {

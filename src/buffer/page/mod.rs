@@ -256,7 +256,7 @@ impl PinnedPage {
         frames.process.check()?;
         if self.pin.frame().state.load().is_read_only() {
             let file = self.id().file;
-            return Err(Error::ReadOnly { file, path: frames.file_paths.of(file) });
+            return Err(Error::ReadOnly { file, path: frames.path_of(file) });
         }
         Ok(())
     }

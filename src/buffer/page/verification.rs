@@ -61,7 +61,7 @@ impl Drop for Verification<'_> {
     fn drop(&mut self) {
         if let Some(reading) = self.reading.take() {
             let page = reading.frame().page();
-            let path = reading.frames().file_paths.of(page.file);
+            let path = reading.frames().path_of(page.file);
             let error = Error::Panicked { callback: Callback::CodecOpen, page: Some(page), path };
             self.pool.end_read(reading, &Err(error), true);
         }

@@ -164,7 +164,7 @@ impl LatchingAll {
             }
             if !pin.try_latch_past_the_line() {
                 // It is latched for reading here: what is missing is room for one latch more.
-                return Err(Error::TooManyPins { page: id, path: pin.frames().file_paths.of(id.file) });
+                return Err(Error::TooManyPins { page: id, path: pin.frames().path_of(id.file) });
             }
         }
         if let Place::Pinned(page) = mem::replace(&mut self.pages[at], Place::Waiting) {

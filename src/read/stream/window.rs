@@ -166,7 +166,7 @@ impl Window {
         let of_file = self.pages.range(self.tried..).take_while(|ahead| ahead.page.file == file).count();
         let lacking = of_file.saturating_sub(self.spare.places);
         if lacking > 0 {
-            let is_alone = self.shared.pool.file_paths.are_one_at_most();
+            let is_alone = self.shared.pool.has_one_file_at_most();
             self.spare.places += self.shared.pool.read_ahead_quota.take(file, lacking, is_alone);
         }
     }

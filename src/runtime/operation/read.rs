@@ -297,7 +297,7 @@ fn open(file: &File, page: PageId, bytes: &mut [u8], counters: &Counters) -> Res
 }
 
 fn failed(frames: &Frames, page: PageId, source: Arc<io::Error>) -> Error {
-    Error::Io { op: IoOp::Read, page, path: frames.file_paths.of(page.file), source }
+    Error::Io { op: IoOp::Read, page, path: frames.path_of(page.file), source }
 }
 
 /// Checks that the frame waits for its page, so no thread uses its bytes.

@@ -204,7 +204,7 @@ impl RunBuilder<'_> {
             }
             let state = pin.frame().state.load();
             if state.is_dirty() && !state.is_writing() {
-                if self.shared.pool.unlogged.refuses(no) {
+                if self.shared.pool.unlogged.contains(&no) {
                     pin.unlatch_shared();
                     self.tally.begin().end(Err(Error::UnloggedChange { page, path: self.path_of(page) }));
                     return None;
@@ -269,7 +269,7 @@ impl RunBuilder<'_> {
 
     /// Returns the path of the page's file, for an error.
     fn path_of(&self, page: PageId) -> Option<Arc<Path>> {
-        self.shared.pool.file_paths.of(page.file)
+        self.shared.pool.path_of(page.file)
     }
 
     /// Pins and share-latches the candidate, if that needs no wait.
@@ -278,7 +278,7 @@ impl RunBuilder<'_> {
         if !pin.frame().state.load().is_valid() || !pin.try_latch_past_the_line() {
             return None;
         }
-        if self.shared.pool.unlogged.refuses(no) {
+        if self.shared.pool.unlogged.contains(&no) {
             // Reported when it is its own turn.
             pin.unlatch_shared();
             return None;

@@ -173,7 +173,8 @@ impl Pin {
             self.unlatch_exclusive_with(wakers);
         }
         if arrived && !seeded!("older_change_kept") {
-            self.frames().older_changes.forget(self.frame_no());
+            // Positions that were set aside before this write began are seen here: the page's latch orders them.
+            self.frames().older_positions.remove(&self.frame_no());
         }
         let before = self.end_io(|s| s.end_write(arrived), &Ok(()), wakers);
         !before.end_write(arrived).is_dirty()
