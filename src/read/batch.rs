@@ -41,15 +41,6 @@ pub(super) struct BatchMemory {
     mapped: Vec<Result<Mapped, NotMapped>>,
 }
 
-/// What pages are read for.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
-    /// A caller waits for them.
-    Demand,
-    /// A later use.
-    Ahead,
-}
-
 /// The outcome for a page that was to be read.
 pub(super) enum Start {
     /// Its read has begun, and is handed over with the rest of the batch.
@@ -68,7 +59,7 @@ pub(super) struct Issuer<'a> {
     shared: &'a Shared,
     /// The file of the pages that are being started, and of those last begun.
     file: Option<Arc<File>>,
-    purpose: Purpose,
+    urgency: Urgency,
     batch: &'a mut BatchMemory,
     /// Where frames are taken from first.
     ring: Option<&'a mut BufferRing>,
@@ -112,12 +103,12 @@ impl PageRun {
 
 impl<'a> Issuer<'a> {
     /// Makes an issuer whose requests are as long as the pool's combine limit.
-    pub(super) fn new(shared: &'a Shared, purpose: Purpose, batch: &'a mut BatchMemory) -> Self {
+    pub(super) fn new(shared: &'a Shared, urgency: Urgency, batch: &'a mut BatchMemory) -> Self {
         let (combine, claimed) = (shared.config.combine_pages, ClaimedFrames::new(&shared.pool));
         Self {
             shared,
             file: None,
-            purpose,
+            urgency,
             batch,
             ring: None,
             combine,
@@ -159,10 +150,8 @@ impl<'a> Issuer<'a> {
     }
 
     fn start_each_of(&mut self, file: &Arc<File>, pages: &[PageId], started: &mut impl FnMut(Start)) {
-        let most = match self.purpose {
-            Purpose::Demand => self.shared.demand_reads_left(file, pages.len()),
-            Purpose::Ahead => usize::MAX,
-        };
+        let is_ahead = self.urgency == Urgency::Background;
+        let most = if is_ahead { usize::MAX } else { self.shared.demand_reads_left(file, pages.len()) };
         let mut rest = &pages[..self.fitting(pages).min(most)];
         let mut refused = rest.len() < pages.len();
         while let Some(first) = rest.first() {
@@ -228,7 +217,8 @@ impl<'a> Issuer<'a> {
         let begun = match self.batch.begun.last_mut().filter(|_| extended.is_some()) {
             Some(operation) => read::add(operation, reading, before),
             None => {
-                read::begin(&self.shared.operations, &self.shared.pool, file, reading, before, self.mode())
+                let mode = ReadMode { urgency: self.urgency, most: self.most };
+                read::begin(&self.shared.operations, &self.shared.pool, file, reading, before, mode)
                     .map(|operation| self.batch.begun.push(operation))
             }
         };
@@ -237,14 +227,6 @@ impl<'a> Issuer<'a> {
         }
         self.run = extended.or(Some(PageRun::of(page)));
         Start::Begun(own)
-    }
-
-    fn mode(&self) -> ReadMode {
-        let urgency = match self.purpose {
-            Purpose::Demand => Urgency::Demand,
-            Purpose::Ahead => Urgency::Background,
-        };
-        ReadMode { urgency, most: self.most }
     }
 
     /// Returns the number of these pages, one after the other, for whose operations the method's queue has room.
@@ -273,10 +255,7 @@ impl<'a> Issuer<'a> {
             }
         }
         let mut dirty = DirtyVictims::new();
-        let search = match self.purpose {
-            Purpose::Demand => Search::Demand,
-            Purpose::Ahead => Search::Ahead,
-        };
+        let search = if self.urgency == Urgency::Background { Search::Ahead } else { Search::Demand };
         let wanted = self.ring.as_ref().map_or(wanted, |ring| wanted.min(ring.vacancies()));
         pool.take_frames(wanted, search, &mut dirty, claimed);
         if claimed.is_empty() && !dirty.is_empty() {
@@ -313,7 +292,7 @@ impl<'a> Issuer<'a> {
         let now = self.shared.operations.now();
         sorted.iter_mut().for_each(|operation| operation.list(now));
         self.shared.counters.add(Counter::ReadRequests, sorted.len() as u64);
-        if self.purpose == Purpose::Ahead {
+        if self.urgency == Urgency::Background {
             for operation in sorted.iter() {
                 self.shared.count_for_file(&operation.file, Counter::Prefetches, operation.pages());
             }

@@ -6,7 +6,8 @@ use smallvec::SmallVec;
 use crate::{
     buffer::{frame::state::State, residency::CLAIMS_MAX},
     id::{FileId, PageId},
-    read::batch::{BatchMemory, Issuer, Purpose, Start},
+    io::operation::Urgency,
+    read::batch::{BatchMemory, Issuer, Start},
     runtime::shared::Shared,
 };
 
@@ -64,7 +65,7 @@ fn prefetch_chunk(
         outcome.declined = pages.count() as u32;
         return outcome;
     }
-    let mut issuer = Issuer::new(shared, Purpose::Ahead, batch);
+    let mut issuer = Issuer::new(shared, Urgency::Background, batch);
     let is_alone = shared.pool.has_one_file_at_most();
     let mut missing: SmallVec<[PageId; CLAIMS_MAX]> = SmallVec::new();
     let mut pages = pages.peekable();

@@ -22,9 +22,10 @@ use crate::{
     error::{Error, Result},
     events,
     id::PageId,
+    io::operation::Urgency,
     observe::{Counter, Measure},
     read::{
-        batch::{BatchMemory, Issuer, Purpose, Start},
+        batch::{BatchMemory, Issuer, Start},
         fetch::Miss,
     },
     runtime::{
@@ -267,7 +268,7 @@ impl Group {
             return;
         }
         let mut batch = BatchMemory::default();
-        let mut issuer = Issuer::new(shared, Purpose::Demand, &mut batch);
+        let mut issuer = Issuer::new(shared, Urgency::Demand, &mut batch);
         // What one file is refused, another may have. If a file is not open, each of its pages reports that.
         for of_file in missing.chunk_by(|&one, &other| pages[one].file == pages[other].file) {
             let missing: Vec<PageId> = of_file.iter().map(|&at| pages[at]).collect();

@@ -17,7 +17,7 @@ use crate::{
         frame::latch::Latch,
         page::{Latching, OwnedPageRead, PinnedPage},
     },
-    error::{Error, Result},
+    error::Result,
     sync::{
         poll_budget,
         time::Duration,
@@ -48,21 +48,9 @@ use crate::{
 /// ```
 #[must_use = "pages are not read before they are waited for or awaited"]
 pub struct ReadMany {
-    stage: GuardsStage,
-}
-
-enum GuardsStage {
-    Fetching(FetchMany),
-    Latching(LatchingAll),
-    /// The guards were collected.
-    Done,
-}
-
-/// Pinned pages that are being latched.
-#[derive(Default)]
-struct LatchingAll {
-    /// By place in the list.
-    pages: Vec<Place>,
+    many: FetchMany,
+    /// By place in the list, once all are pinned.
+    pages: Option<Vec<Place>>,
     /// The wait for the one latch that could not be had.
     wait: Option<(usize, Latching)>,
 }
@@ -76,16 +64,13 @@ enum Place {
 
 impl ReadMany {
     pub(crate) fn new(many: FetchMany) -> Self {
-        Self { stage: GuardsStage::Fetching(many) }
+        Self { many, pages: None, wait: None }
     }
 
     /// Sets the most to wait for frames while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
     /// Example: [`ReadMany`].
     pub fn frame_wait(self, wait: Duration) -> Self {
-        match self.stage {
-            GuardsStage::Fetching(many) => Self::new(many.frame_wait(wait)),
-            stage => Self { stage },
-        }
+        Self { many: self.many.frame_wait(wait), ..self }
     }
 
     /// Waits for all of the pages, and until no thread changes one of them. The guards are in the order of the list.
@@ -102,86 +87,71 @@ impl PollStep for ReadMany {
     type Output = Result<Vec<OwnedPageRead>>;
 
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
-        if let GuardsStage::Fetching(many) = &mut self.stage {
-            let pages = ready!(many.step(drive, waker))?;
-            let pages = pages.into_iter().map(Place::Pinned).collect();
-            self.stage = GuardsStage::Latching(LatchingAll { pages, wait: None });
-        }
-        let GuardsStage::Latching(latching) = &mut self.stage else {
-            panic!("pages were polled for after they had been given");
+        let pages = match &mut self.pages {
+            Some(pages) => pages,
+            None => {
+                let pinned = ready!(self.many.step(drive, waker))?;
+                self.pages.insert(pinned.into_iter().map(Place::Pinned).collect())
+            }
         };
-        let guards = ready!(latching.step(drive, waker));
-        self.stage = GuardsStage::Done;
-        Poll::Ready(guards)
-    }
-
-    fn is_sure_of_its_wake_up(&self) -> bool {
-        match &self.stage {
-            GuardsStage::Fetching(many) => many.is_sure_of_its_wake_up(),
-            GuardsStage::Latching(_) | GuardsStage::Done => true,
-        }
-    }
-}
-
-impl LatchingAll {
-    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Vec<OwnedPageRead>>> {
         loop {
             if let Some((at, latching)) = &mut self.wait {
                 let pin = ready!(latching.step(drive, waker))?;
-                self.pages[*at] = Place::Latched(OwnedPageRead::of_latched(pin));
+                pages[*at] = Place::Latched(OwnedPageRead::of_latched(pin));
                 self.wait = None;
             }
             let mut refused = None;
-            for at in 0..self.pages.len() {
-                if !self.latch(at)? {
+            for at in 0..pages.len() {
+                if !latch(pages, at)? {
                     refused = Some(at);
                     break;
                 }
             }
             let Some(refused) = refused else { break };
             if !seeded!("latches_kept_while_another_is_waited_for") {
-                self.release();
+                pages.iter_mut().for_each(release);
             }
-            if let Place::Pinned(page) = mem::replace(&mut self.pages[refused], Place::Waiting) {
+            if let Place::Pinned(page) = mem::replace(&mut pages[refused], Place::Waiting) {
                 self.wait = Some((refused, Latching::new(page, Latch::Shared)));
             }
         }
-        let guards = mem::take(&mut self.pages).into_iter().filter_map(|place| match place {
+        let guards = self.pages.take().into_iter().flatten().filter_map(|place| match place {
             Place::Latched(guard) => Some(guard),
             Place::Pinned(_) | Place::Waiting => None,
         });
         Poll::Ready(Ok(guards.collect()))
     }
 
-    /// Latches the page at that place, if that needs no wait. Returns whether it is latched.
-    fn latch(&mut self, at: usize) -> Result<bool> {
-        let Place::Pinned(page) = &self.pages[at] else { return Ok(true) };
-        let (id, pin) = (page.id(), page.pin());
-        let has_it = |place: &Place| matches!(place, Place::Latched(guard) if guard.id() == id);
-        if !pin.try_latch(Latch::Shared) {
-            if !self.pages.iter().any(has_it) {
-                return Ok(false);
-            }
-            if !pin.try_latch_past_the_line() {
-                // It is latched for reading here: what is missing is room for one latch more.
-                return Err(Error::TooManyPins { page: id, path: pin.frames().path_of(id.file) });
-            }
-        }
-        if let Place::Pinned(page) = mem::replace(&mut self.pages[at], Place::Waiting) {
-            self.pages[at] = Place::Latched(OwnedPageRead::of_latched(page.into_pin()));
-        }
-        Ok(true)
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        self.pages.is_some() || self.many.is_sure_of_its_wake_up()
     }
+}
 
-    /// Releases all latches.
-    fn release(&mut self) {
-        for place in &mut self.pages {
-            *place = match mem::replace(place, Place::Waiting) {
-                Place::Latched(guard) => Place::Pinned(guard.unlatch()),
-                place => place,
-            };
+/// Latches the page at that place, if that needs no wait. Returns whether it is latched.
+fn latch(pages: &mut [Place], at: usize) -> Result<bool> {
+    let Place::Pinned(page) = &pages[at] else { return Ok(true) };
+    let (id, pin) = (page.id(), page.pin());
+    let has_it = |place: &Place| matches!(place, Place::Latched(guard) if guard.id() == id);
+    if !pin.try_latch(Latch::Shared) {
+        if !pages.iter().any(has_it) {
+            return Ok(false);
+        }
+        if !pin.try_latch_past_the_line() {
+            // It is latched for reading here: what is missing is room for one latch more.
+            return Err(pin.frames().too_many_pins(id));
         }
     }
+    if let Place::Pinned(page) = mem::replace(&mut pages[at], Place::Waiting) {
+        pages[at] = Place::Latched(OwnedPageRead::of_latched(page.into_pin()));
+    }
+    Ok(true)
+}
+
+fn release(place: &mut Place) {
+    *place = match mem::replace(place, Place::Waiting) {
+        Place::Latched(guard) => Place::Pinned(guard.unlatch()),
+        place => place,
+    };
 }
 
 impl Future for ReadMany {

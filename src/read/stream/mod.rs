@@ -6,7 +6,6 @@
 
 mod distance;
 pub(crate) mod item;
-mod limits;
 mod window;
 
 use std::{
@@ -17,7 +16,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use self::{item::StreamItem, limits::StreamLimits, window::Window};
+use self::{item::StreamItem, window::Window};
 use crate::{
     error::Result,
     read::options::StreamOptions,
@@ -87,10 +86,7 @@ pub struct ReadStream<I: Iterator> {
 
 impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
     pub(crate) fn new(shared: Arc<Shared>, pages: I, options: &StreamOptions) -> Self {
-        let limits = StreamLimits::new(options, &shared.config, &shared.pool);
-        let patience = options.frame_wait.unwrap_or(shared.config.frame_wait);
-        let window = Window::new(shared, patience, &limits);
-        Self { pages, items: VecDeque::new(), window, paused: false }
+        Self { pages, items: VecDeque::new(), window: Window::new(shared, options), paused: false }
     }
 
     /// Returns the next page, for a task. Dropping the future loses nothing. It gives way to other tasks [as a `Fetch`

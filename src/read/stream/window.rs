@@ -27,12 +27,14 @@ use crate::{
     },
     error::{Error, Result},
     id::{FileId, PageId},
+    io::{operation::Urgency, options::COMBINE_LIMIT_MAX},
     observe::{Counter, Measure},
     read::{
-        batch::{BatchMemory, Issuer, Purpose, Start},
+        batch::{BatchMemory, Issuer, Start},
         buffer_ring::BufferRing,
         fetch::Miss,
-        stream::{distance::Distance, limits::StreamLimits},
+        options::StreamOptions,
+        stream::distance::Distance,
     },
     runtime::{
         operation::read::{self, ReadOutcome},
@@ -43,6 +45,13 @@ use crate::{
         wait::{Drive, PollStep},
     },
 };
+
+/// The most bytes of the pages that a stream holds in advance, unless set: as many as keep a fast disk busy with requests of
+/// ordinary size.
+const LOOK_AHEAD: usize = 4 << 20;
+
+/// The most pages that it holds in advance, unless set, however small they are.
+const LOOK_AHEAD_PAGES: usize = 1024;
 
 pub(super) struct Window {
     shared: Arc<Shared>,
@@ -85,18 +94,34 @@ struct Ahead {
 }
 
 impl Window {
-    pub(super) fn new(shared: Arc<Shared>, patience: Duration, limits: &StreamLimits) -> Self {
-        let distance = Distance::new(limits.combine, limits.ahead).with_batch(shared.config.combine_pages);
+    /// Makes a window with its options, cut to what the pool can give: it keeps these limits when the pool changes its size.
+    pub(super) fn new(shared: Arc<Shared>, options: &StreamOptions) -> Self {
+        let (config, pool) = (&shared.config, &shared.pool);
+        let page_size = config.page_size.bytes();
+        let pages = |bytes: usize| bytes.min(COMBINE_LIMIT_MAX) / page_size;
+        let combine = options.combine_limit_bytes.map_or(config.combine_pages, pages).max(1);
+        let wanted =
+            options.look_ahead_pages.map_or((LOOK_AHEAD / page_size).min(LOOK_AHEAD_PAGES), |n| n as usize);
+        // Half of the quota, so that a second stream can look ahead too.
+        let mut ahead = wanted.min(pool.read_ahead_quota.limit().div_ceil(2)).max(1);
+        let ring = options.ring_bytes.map(|bytes| {
+            let kept = (bytes / page_size).max(1);
+            let frames = (kept + ahead).min(pool.size.frames() as usize / 8).max(1);
+            // A ring that was cut still turns: look-ahead never fills it.
+            ahead = ahead.min(frames - kept.min(frames / 2)).max(1);
+            BufferRing::new(frames)
+        });
+        let distance = Distance::new(combine, ahead).with_batch(config.combine_pages);
         Self {
-            patience,
-            combine: limits.combine,
-            distance: if limits.ring.is_some() { distance.for_many_pages() } else { distance },
+            patience: options.frame_wait.unwrap_or(config.frame_wait),
+            combine,
+            distance: if ring.is_some() { distance.for_many_pages() } else { distance },
             pages: VecDeque::new(),
             tried: 0,
             spare: SparePlaces { file: FileId(0), places: 0 },
             batch: BatchMemory::default(),
             missing: Vec::new(),
-            ring: limits.ring.map(BufferRing::new),
+            ring,
             demand: None,
             waits: None,
             waits_since: None,
@@ -193,7 +218,7 @@ impl Window {
         let mut batch = std::mem::take(&mut self.batch);
         let mut ring = self.ring.take();
         let mut missing = std::mem::take(&mut self.missing);
-        let issuer = Issuer::new(&shared, Purpose::Ahead, &mut batch);
+        let issuer = Issuer::new(&shared, Urgency::Background, &mut batch);
         let mut issuer = issuer.with(self.combine, ring.as_mut());
         let (mut any_to_read, mut refused) = (false, false);
         let mut has_places_of = None;
