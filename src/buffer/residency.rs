@@ -81,8 +81,13 @@ impl Residency {
         ClaimedFrame::new(self, no)
     }
 
+    pub(super) fn claimed_each<'a>(&'a self, frames: &[FrameNo], claimed: &mut ClaimedFrames<'a>) {
+        self.evict_each(frames);
+        claimed.extend(frames.iter().rev().map(|&no| ClaimedFrame::new(self, no)));
+    }
+
     /// Takes the pages of frames that were just claimed out of the table, those of a cluster together.
-    pub(super) fn evict_each(&self, frames: &[FrameNo]) {
+    fn evict_each(&self, frames: &[FrameNo]) {
         for &no in frames {
             self.drop_shadow(no);
         }
@@ -143,63 +148,9 @@ impl Drop for ClaimedFrame<'_> {
     }
 }
 
-/// Frames that were claimed together, taken out in their order. Those that are left are given back when this is dropped.
-pub(crate) struct ClaimedFrames<'a> {
-    pool: &'a Residency,
-    frames: SmallVec<[FrameNo; CLAIMS_MAX]>,
-    /// How many of the first have been taken out.
-    taken: usize,
-}
-
-impl<'a> ClaimedFrames<'a> {
-    pub(crate) fn new(pool: &'a Residency) -> Self {
-        Self { pool, frames: SmallVec::new(), taken: 0 }
-    }
-
-    /// Adds frames that were just claimed, and whose pages were taken out of the table.
-    pub(crate) fn extend(&mut self, frames: &[FrameNo]) {
-        if self.is_empty() {
-            self.frames.clear();
-            self.taken = 0;
-        }
-        self.frames.extend_from_slice(frames);
-    }
-
-    pub(crate) fn push(&mut self, frame: ClaimedFrame<'_>) {
-        self.extend(&[frame.keep()]);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.frames.len() - self.taken
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    pub(crate) fn numbers(&self) -> impl Iterator<Item = FrameNo> {
-        self.frames[self.taken..].iter().copied()
-    }
-
-    pub(crate) fn first(&self) -> Option<FrameNo> {
-        self.frames.get(self.taken).copied()
-    }
-
-    pub(crate) fn next(&mut self) -> Option<ClaimedFrame<'a>> {
-        let frame = self.first()?;
-        self.taken += 1;
-        Some(ClaimedFrame::new(self.pool, frame))
-    }
-}
-
-impl Drop for ClaimedFrames<'_> {
-    /// Frees the frames, the last first, so that the next thread that takes free frames gets them in this order.
-    fn drop(&mut self) {
-        while self.frames.len() > self.taken {
-            drop(self.frames.pop().map(|frame| ClaimedFrame::new(self.pool, frame)));
-        }
-    }
-}
+/// Frames that were claimed together, the last first: popped in their order. Those that are left are freed the last first, so that the
+/// next thread that takes free frames gets them in their order too.
+pub(crate) type ClaimedFrames<'a> = SmallVec<[ClaimedFrame<'a>; CLAIMS_MAX]>;
 
 /// Why a page does not get the frame that was claimed for it.
 #[derive(Debug)]
@@ -248,10 +199,10 @@ impl Residency {
         let mut partition = self.table.lock(first);
         for &page in pages {
             partition.turn_to(page);
-            let Some(no) = claimed.first() else { break };
+            let Some(no) = claimed.last().map(ClaimedFrame::frame_no) else { break };
             let named =
                 self.look_again(page, &mut partition).and_then(|()| self.name(no, page, &mut partition));
-            let begin = |()| claimed.next().map(|claimed| self.begin_read(claimed, read_only));
+            let begin = |()| claimed.pop().map(|claimed| self.begin_read(claimed, read_only));
             mapped.extend(named.map(begin).transpose());
         }
     }
@@ -398,9 +349,13 @@ mod tests {
     }
 
     fn claim(pool: &Residency, wanted: usize) -> ClaimedFrames<'_> {
-        let mut claimed = ClaimedFrames::new(pool);
+        let mut claimed = ClaimedFrames::new();
         pool.take_frames(wanted, Search::Demand, &mut DirtyVictims::new(), &mut claimed);
         claimed
+    }
+
+    fn numbers_of(claimed: &ClaimedFrames<'_>) -> Vec<FrameNo> {
+        claimed.iter().rev().map(ClaimedFrame::frame_no).collect()
     }
 
     #[test]
@@ -408,7 +363,7 @@ mod tests {
         let pool = pool_of(40);
         let there = fill(&pool, page(2));
         let mut claimed = claim(&pool, 3);
-        let numbers: Vec<_> = claimed.numbers().collect();
+        let numbers = numbers_of(&claimed);
         assert!(numbers.len() == 3 && !numbers.contains(&there));
         // One page is named twice, and there are frames for three.
         let pages = [1, 1, 2, 3, 4, 5].map(page);
@@ -443,12 +398,12 @@ mod tests {
         let most = pool.replacement.most_together();
         let claimed = claim(&pool, 100);
         assert!(claimed.len() == most && most > 1, "{most}");
-        let numbers: Vec<_> = claimed.numbers().collect();
+        let numbers = numbers_of(&claimed);
         let is_claimed = |no| pool.frame(no).state.load().phase() == Phase::Claimed;
         assert!(numbers.iter().all(|&no| is_claimed(no)));
         assert_eq!(pages.iter().filter(|&&page| pool.is_mapped(page)).count(), 40 - most);
         drop(claimed);
         assert_eq!((pool.free_frames(), pool.faults()), (most, Vec::new()));
-        assert!(claim(&pool, most).numbers().eq(numbers), "in their order");
+        assert_eq!(numbers_of(&claim(&pool, most)), numbers, "in their order");
     }
 }

@@ -104,7 +104,7 @@ impl PageRun {
 impl<'a> Issuer<'a> {
     /// Makes an issuer whose requests are as long as the pool's combine limit.
     pub(super) fn new(shared: &'a Shared, urgency: Urgency, batch: &'a mut BatchMemory) -> Self {
-        let (combine, claimed) = (shared.config.combine_pages, ClaimedFrames::new(&shared.pool));
+        let combine = shared.config.combine_pages;
         Self {
             shared,
             file: None,
@@ -115,7 +115,7 @@ impl<'a> Issuer<'a> {
             most: combine,
             room: 0,
             run: None,
-            claimed,
+            claimed: ClaimedFrames::new(),
         }
     }
 
@@ -247,7 +247,8 @@ impl<'a> Issuer<'a> {
     /// Claims clean frames for this number of pages, or for fewer. If there are only dirty ones, it starts their write-out, and
     /// tries those whose write has ended at once.
     fn claim(&mut self, wanted: usize) {
-        let (pool, claimed) = (&self.shared.pool, &mut self.claimed);
+        let (shared, claimed) = (self.shared, &mut self.claimed);
+        let pool = &shared.pool;
         if let Some(ring) = &mut self.ring {
             ring.claim(pool, wanted, claimed);
             if !claimed.is_empty() {
@@ -267,7 +268,7 @@ impl<'a> Issuer<'a> {
             }
         }
         if let Some(ring) = &mut self.ring {
-            self.claimed.numbers().for_each(|no| ring.keep(no));
+            self.claimed.iter().rev().for_each(|claimed| ring.keep(claimed.frame_no()));
         }
     }
 

@@ -29,7 +29,7 @@ impl BufferRing {
 
     /// Claims the frames whose turn it is, at most `wanted`, as far as they can be reused. [Keep](Self::keep) other frames in place
     /// of the ones that cannot.
-    pub(crate) fn claim(&mut self, pool: &Residency, wanted: usize, claimed: &mut ClaimedFrames<'_>) {
+    pub(crate) fn claim<'a>(&mut self, pool: &'a Residency, wanted: usize, claimed: &mut ClaimedFrames<'a>) {
         if self.frames.len() < self.size {
             return;
         }

@@ -24,7 +24,7 @@ pub(crate) struct Frame<'a> {
 }
 
 /// What a hit reads.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct StateAndName {
     state: AtomicState,
     page: AtomicU64,
@@ -40,18 +40,10 @@ pub(crate) struct FrameHeader {
 }
 
 // SAFETY: it is made of atomics, which have the bytes of their integers, and all of them begin as zero.
-unsafe impl Zeroed for FrameHeader {
-    fn first() -> Self {
-        Self::default()
-    }
-}
+unsafe impl Zeroed for FrameHeader {}
 
 // SAFETY: as above, and a free frame's state is zero.
-unsafe impl Zeroed for StateAndName {
-    fn first() -> Self {
-        Self { state: AtomicState::new(State::FREE), page: AtomicU64::default() }
-    }
-}
+unsafe impl Zeroed for StateAndName {}
 
 pub(crate) struct FrameArrays {
     states: HugeSlice<StateAndName>,

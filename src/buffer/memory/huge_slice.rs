@@ -10,28 +10,17 @@ use crate::{
     sync::atomic::{AtomicPtr, AtomicU64},
 };
 
-/// Values whose first state is all zero bytes: fresh memory of the system holds them already.
+/// Values whose default is all zero bytes: fresh memory of the system holds them already.
 ///
 /// # Safety
-/// Zero bytes are a valid value, and the same as [`first`](Self::first) returns. (A model checker's atomics are not: there the
-/// values are made.)
-pub(crate) unsafe trait Zeroed {
-    fn first() -> Self;
-}
+/// Zero bytes are a valid value, and the same as the default. (A model checker's atomics are not: there the values are made.)
+pub(crate) unsafe trait Zeroed: Default {}
 
 // SAFETY: an atomic has the bytes of its integer.
-unsafe impl Zeroed for AtomicU64 {
-    fn first() -> Self {
-        Self::new(0)
-    }
-}
+unsafe impl Zeroed for AtomicU64 {}
 
 // SAFETY: an atomic has the bytes of its pointer, and those of a null pointer are zero.
-unsafe impl<T> Zeroed for AtomicPtr<T> {
-    fn first() -> Self {
-        Self::new(ptr::null_mut())
-    }
-}
+unsafe impl<T> Zeroed for AtomicPtr<T> {}
 
 /// Values of `T` one behind the other, all there from the start.
 pub(crate) struct HugeSlice<T> {
@@ -60,7 +49,7 @@ impl<T> HugeSlice<T> {
     {
         let slice = Self::over(Mapping::partly(Self::bytes(count), Self::bytes(present))?, count);
         // Zero bytes are no atomics of a model checker.
-        Ok(if cfg!(any(loom, shuttle)) { slice.filled(T::first) } else { slice })
+        Ok(if cfg!(any(loom, shuttle)) { slice.filled(T::default) } else { slice })
     }
 
     /// Makes [processes that are forked](super::process) find zero bytes in place of the values, which must be values too.

@@ -23,7 +23,7 @@ mod partition;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::{array::from_fn, ops::Range};
+use std::ops::Range;
 
 use crossbeam_utils::CachePadded;
 
@@ -333,6 +333,7 @@ impl<'a> Translation<'a> {
 /// Changed under the partition's lock, read by all threads at any time. What is written is released and what is read acquired, so
 /// a reader that sees a change sees what was changed before it. An empty place names no frames.
 #[repr(C, align(64))]
+#[derive(Default)]
 struct Bucket {
     /// What is in which place; zero where nothing is.
     keys: [AtomicU64; PLACES],
@@ -344,18 +345,11 @@ struct Bucket {
 type Cluster = [Slot; BLOCKS];
 
 /// The frame of a page, its number and one; zero where the page has none.
+#[derive(Default)]
 struct Slot(AtomicU32);
 
 // SAFETY: it is made of atomics, which have the bytes of their integers, and all of them begin as zero.
-unsafe impl Zeroed for Bucket {
-    fn first() -> Self {
-        Self {
-            keys: from_fn(|_| AtomicU64::new(0)),
-            passed_on: AtomicU64::new(0),
-            clusters: from_fn(|_| from_fn(|_| Slot(AtomicU32::new(0)))),
-        }
-    }
-}
+unsafe impl Zeroed for Bucket {}
 
 impl Slot {
     /// Returns the word as it is: another value stands for another frame, and zero for none.

@@ -70,17 +70,16 @@ impl Residency {
     }
 
     /// Takes frames for several pages, as [`take_frame`](Self::take_frame) does for one, as long as such are found.
-    pub(crate) fn take_frames(
-        &self,
+    pub(crate) fn take_frames<'a>(
+        &'a self,
         wanted: usize,
         search: Search,
         dirty: &mut DirtyVictims,
-        claimed: &mut ClaimedFrames<'_>,
+        claimed: &mut ClaimedFrames<'a>,
     ) {
         let mut taken = Taken::new();
         self.take(wanted.min(CLAIMS_MAX).min(self.replacement.most_together()), search, dirty, &mut taken);
-        self.evict_each(&taken);
-        claimed.extend(&taken);
+        self.claimed_each(&taken, claimed);
     }
 
     fn take(&self, wanted: usize, search: Search, dirty: &mut DirtyVictims, taken: &mut Taken) {
@@ -112,16 +111,15 @@ impl Residency {
     }
 
     /// Takes frames once more for a bulk read, up to the first whose page has another use. Returns how many those are.
-    pub(crate) fn take_back_each(
-        &self,
+    pub(crate) fn take_back_each<'a>(
+        &'a self,
         frames: impl Iterator<Item = FrameNo>,
-        claimed: &mut ClaimedFrames<'_>,
+        claimed: &mut ClaimedFrames<'a>,
     ) -> usize {
         let is_taken = |&no: &FrameNo| self.take_by_number(no, State::claim_unused, false);
         let most = CLAIMS_MAX.min(self.replacement.most_together());
         let taken: Taken = frames.take(most).take_while(is_taken).collect();
-        self.evict_each(&taken);
-        claimed.extend(&taken);
+        self.claimed_each(&taken, claimed);
         taken.len()
     }
 

@@ -214,9 +214,9 @@ fn c6_a_batch_takes_no_frame_before_those_that_wait_in_line() {
     let pool = filled(3);
     pool.clean_list.set_mark(1);
     let take = |search| {
-        let mut claimed = ClaimedFrames::new(&pool);
+        let mut claimed = ClaimedFrames::new();
         pool.take_frames(2, search, &mut DirtyVictims::new(), &mut claimed);
-        claimed.numbers().count()
+        claimed.len()
     };
     pool.frame_waiters.enlist(&mut None, Waker::noop());
     assert_eq!(pool.set_victims_aside(Reach::All, 2, &mut Vec::new(), 2, |_| true), 2);

@@ -5,10 +5,11 @@ use crate::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct AtomicState(AtomicU64);
 
 impl AtomicState {
+    #[cfg(test)]
     pub(crate) fn new(state: State) -> Self {
         Self(AtomicU64::new(state.0))
     }
