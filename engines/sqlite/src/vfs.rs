@@ -40,6 +40,8 @@ pub enum Kind {
     Journal,
     /// The write-ahead log of a database.
     Log,
+    /// The file that names the rollback journals of a transaction over several databases: its removal is the commit.
+    SuperJournal,
 }
 
 /// How a connection opens a file.
@@ -297,12 +299,14 @@ impl Files {
     /// Makes durable what was written to the file, and its name.
     ///
     /// A file may be longer on disk, by zeros, until it is closed: SQLite goes by the header of a database and of a journal, and by
-    /// the checksums of a log. A journal with the name of a super-journal gets its exact length: SQLite looks for that at its end.
+    /// the checksums of a log. A journal with the name of a super-journal gets its exact length: SQLite looks for that at its end. So does
+    /// a super-journal, of which SQLite reads all.
     ///
     /// # Errors
     /// Those of the pool and the system.
     pub fn sync(&self, file: &OpenFile) -> Result<()> {
         file.bytes.sync(|| match file.kind {
+            Kind::SuperJournal => self.cut_to_bytes(file),
             Kind::Journal if ends_with_super_journal(file)? => self.cut_to_bytes(file),
             _ => Ok(()),
         })?;

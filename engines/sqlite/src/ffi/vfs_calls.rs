@@ -66,6 +66,7 @@ fn kind_of(flags: c_int) -> Option<Kind> {
         (sqlite::SQLITE_OPEN_MAIN_DB, Kind::Database),
         (sqlite::SQLITE_OPEN_MAIN_JOURNAL, Kind::Journal),
         (sqlite::SQLITE_OPEN_WAL, Kind::Log),
+        (sqlite::SQLITE_OPEN_SUPER_JOURNAL, Kind::SuperJournal),
     ];
     kinds.into_iter().find(|(flag, _)| flags & flag != 0).map(|(_, kind)| kind)
 }
@@ -81,7 +82,7 @@ pub(super) unsafe extern "C" fn open(
     let app_data = unsafe { app_data(vfs) };
     let kind = kind_of(flags).filter(|_| !name.is_null() && flags & sqlite::SQLITE_OPEN_DELETEONCLOSE == 0);
     let Some(kind) = kind else {
-        // A temporary file, or a super-journal. The room in `file` is enough for a file of the default VFS.
+        // A temporary file. The room in `file` is enough for a file of the default VFS.
         // SAFETY: the default VFS has all functions of a VFS.
         let of_default = unsafe { (*app_data.default).xOpen };
         let Some(of_default) = of_default else { return sqlite::SQLITE_CANTOPEN };

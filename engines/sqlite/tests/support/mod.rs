@@ -1,6 +1,8 @@
 //! What the tests share: databases on a pool and on the stock VFS, and what is asked of each of them.
 #![allow(dead_code)] // Each test program uses a part of it.
 
+pub mod simulated;
+
 use std::{
     ffi::CString,
     path::Path,
@@ -58,9 +60,18 @@ impl Place {
     }
 }
 
-/// Sets the journal mode, which must be the one that the database then has.
+/// Sets the journal mode of all databases of a connection, which must be the one that the first then has.
 pub fn set_mode(db: &Connection, mode: &str) {
-    let set: String = db.query_row(&format!("PRAGMA journal_mode = {mode}"), (), |row| row.get(0)).unwrap();
+    set(db, "PRAGMA journal_mode", mode);
+}
+
+/// Sets the journal mode of one of them, which must be the one that it then has.
+pub fn set_mode_of(db: &Connection, schema: &str, mode: &str) {
+    set(db, &format!("PRAGMA {schema}.journal_mode"), mode);
+}
+
+fn set(db: &Connection, pragma: &str, mode: &str) {
+    let set: String = db.query_row(&format!("{pragma} = {mode}"), (), |row| row.get(0)).unwrap();
     assert!(set.eq_ignore_ascii_case(mode), "{set} instead of {mode}");
 }
 
