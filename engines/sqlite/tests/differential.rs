@@ -1,16 +1,19 @@
 //! The same statements on a pool and on SQLite's own VFS, with the same results, statement by statement, in each journal mode; and
-//! in the end the same bytes on disk.
+//! in the end the same bytes on disk. Half of the runs have a second database attached, with transactions over both.
 
 mod support;
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use ringpool::{
     BufferPool, IoMethod,
     testing::{Dice, for_each_seed},
 };
 use rusqlite::Connection;
-use support::{MODES, Place, check, outcome, set_mode};
+use support::{MODES, Place, check, outcome, set_mode_of};
 
 const STATEMENTS: u32 = 250;
 
@@ -47,29 +50,93 @@ fn statement(dice: &mut Dice) -> String {
     }
 }
 
-fn prepare(db: &Connection, mode: &str, page: u64) {
-    db.execute_batch(&format!(
-        "PRAGMA page_size = {page}; PRAGMA auto_vacuum = INCREMENTAL; PRAGMA cache_size = 12; \
-         PRAGMA wal_autocheckpoint = 20;"
-    ))
-    .unwrap();
-    set_mode(db, mode);
+/// Throws a statement that changes or reads a table of the database that is attached.
+fn statement_on_two(dice: &mut Dice) -> String {
+    let (a, b) = (dice.below(400), dice.below(400));
+    match dice.below(12) {
+        0..2 => format!("INSERT OR REPLACE INTO two.w VALUES ({a}, zeroblob({}) || 'y{b}')", dice.below(900)),
+        2..4 => format!("INSERT OR REPLACE INTO two.w SELECT a, c FROM t WHERE a > {a} LIMIT 30"),
+        4..6 => format!("UPDATE two.w SET c = c || '+{a}' WHERE id BETWEEN {a} AND {a} + 25"),
+        6 => format!("INSERT INTO t SELECT NULL, id, c FROM two.w WHERE id > {a} LIMIT 15"),
+        7 => format!("DELETE FROM two.w WHERE id > {a} AND id < {b}"),
+        8 => "SELECT count(*), total(length(c)), total(t.b) FROM two.w JOIN t ON t.a = w.id".into(),
+        9 => format!("SELECT id, substr(c, 1, 40) FROM two.w WHERE id >= {a} LIMIT 20"),
+        10 => "BEGIN IMMEDIATE".into(),
+        _ => {
+            ["PRAGMA two.wal_checkpoint", "VACUUM two", "PRAGMA two.incremental_vacuum", "DELETE FROM two.w"]
+                [a as usize % 4]
+                .into()
+        }
+    }
 }
 
-fn run(mode: &str, seed: u64, place: &Place, folder: &Path) {
-    let mut dice = Dice::new(seed);
-    let page = *dice.pick(&[512, 1024, 4096, 4096, 4096, 8192, 65536]);
-    let paths = ["pool", "stock"].map(|name| folder.join(format!("{name}{seed}")));
-    let [pool, stock] = &paths;
-    let open = || [place.open(pool), Connection::open(stock).unwrap()];
-    let mut both = open();
-    for db in &both {
-        prepare(db, mode, page);
+/// What a run has, on the pool and on SQLite's own VFS alike.
+struct Setting {
+    /// The journal modes and page sizes of the database, and of the one that is attached.
+    databases: Vec<(&'static str, &'static str, u64)>,
+}
+
+impl Setting {
+    fn of(mode: &'static str, dice: &mut Dice) -> Self {
+        const PAGES: [u64; 7] = [512, 1024, 4096, 4096, 4096, 8192, 65536];
+        let mut databases = vec![("main", mode, *dice.pick(&PAGES))];
+        if dice.coin() {
+            let mode = if dice.one_in(3) { *dice.pick(&MODES) } else { mode };
+            databases.push(("two", mode, *dice.pick(&PAGES)));
+        }
+        Self { databases }
+    }
+
+    fn has_two(&self) -> bool {
+        self.databases.len() > 1
+    }
+
+    fn prepare(&self, db: &Connection, path: &Path) {
+        if self.has_two() {
+            db.execute("ATTACH ?1 AS two", [second(path).to_str().unwrap()]).unwrap();
+        }
+        for (schema, mode, page) in &self.databases {
+            db.execute_batch(&format!(
+                "PRAGMA {schema}.page_size = {page}; PRAGMA {schema}.auto_vacuum = INCREMENTAL;
+                 PRAGMA {schema}.cache_size = 12; PRAGMA wal_autocheckpoint = 20;"
+            ))
+            .unwrap();
+            set_mode_of(db, schema, mode);
+        }
+    }
+
+    /// Makes the tables.
+    fn fill(&self, db: &Connection) {
         db.execute_batch("CREATE TABLE t (a INTEGER PRIMARY KEY, b, c); CREATE INDEX by_b ON t (b, a); CREATE TABLE u (id INTEGER PRIMARY KEY, c)")
             .unwrap();
+        if self.has_two() {
+            db.execute_batch("CREATE TABLE two.w (id INTEGER PRIMARY KEY, c)").unwrap();
+        }
     }
+}
+
+/// Returns the path of the database that is attached to the one at this path.
+fn second(path: &Path) -> PathBuf {
+    path.with_extension("two")
+}
+
+fn run(mode: &'static str, seed: u64, place: &Place, folder: &Path) {
+    let mut dice = Dice::new(seed);
+    let setting = Setting::of(mode, &mut dice);
+    let paths = ["pool", "stock"].map(|name| folder.join(format!("{name}{seed}")));
+    let [pool, stock] = &paths;
+    let open = || {
+        let both = [(place.open(pool), pool), (Connection::open(stock).unwrap(), stock)];
+        both.map(|(db, path)| {
+            setting.prepare(&db, path);
+            db
+        })
+    };
+    let mut both = open();
+    both.iter().for_each(|db| setting.fill(db));
     for step in 0..STATEMENTS {
-        let sql = statement(&mut dice);
+        let is_on_two = setting.has_two() && dice.one_in(3);
+        let sql = if is_on_two { statement_on_two(&mut dice) } else { statement(&mut dice) };
         let [here, there] = both.each_ref().map(|db| outcome(db, &sql));
         assert_eq!(here, there, "step {step}: {sql}");
         if dice.one_in(40) {
@@ -78,16 +145,19 @@ fn run(mode: &str, seed: u64, place: &Place, folder: &Path) {
         if dice.one_in(60) {
             drop(both);
             both = open();
-            both.iter().for_each(|db| prepare(db, mode, page));
         }
     }
     both.iter().for_each(check);
     drop(both);
-    let [here, there] = paths.each_ref().map(|path| without_free_pages(fs::read(path).unwrap()));
-    assert_eq!(here.len(), there.len(), "the databases have different lengths");
-    assert!(here == there, "the databases have different bytes");
-    // As it was left, SQLite's own VFS reads it.
-    check(&Connection::open(pool).unwrap());
+    let names: [fn(&Path) -> PathBuf; 2] = [Path::to_owned, second];
+    for name in &names[..setting.databases.len()] {
+        let paths = paths.each_ref().map(|path| name(path));
+        let [here, there] = paths.each_ref().map(|path| without_free_pages(fs::read(path).unwrap()));
+        assert_eq!(here.len(), there.len(), "the databases have different lengths");
+        assert!(here == there, "the databases have different bytes");
+        // As it was left, SQLite's own VFS reads it.
+        check(&Connection::open(&paths[0]).unwrap());
+    }
 }
 
 /// Fills the pages on the free list with zeros: SQLite writes there what it happens to have, or nothing.
@@ -112,12 +182,12 @@ fn without_free_pages(mut bytes: Vec<u8>) -> Vec<u8> {
     bytes
 }
 
-fn in_mode(mode: &str) {
+fn in_mode(mode: &'static str) {
     let folder = tempfile::tempdir().unwrap();
     for method in [IoMethod::Auto, IoMethod::Sync] {
         // Few frames, so that pages are written and read again all the time.
         let place = Place::new(BufferPool::builder().frames(48).io_method(method));
-        for_each_seed(6, |seed| run(mode, seed, &place, folder.path()));
+        for_each_seed(12, |seed| run(mode, seed, &place, folder.path()));
         assert!(place.pool().stats().counts.misses > 0, "a test of nothing");
         for entry in fs::read_dir(folder.path()).unwrap() {
             fs::remove_file(entry.unwrap().path()).unwrap();
