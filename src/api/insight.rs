@@ -26,6 +26,25 @@ impl BufferPool {
         &self.shared().counters.pool
     }
 
+    /// Returns the number of frames. Reads one number, and changes with a [`resize`](Self::resize).
+    ///
+    /// # Examples
+    /// ```
+    /// let pool = ringpool::BufferPool::builder().frames(16).frames_at_most(64).build()?;
+    /// assert_eq!((pool.frames(), pool.frames_at_most()), (16, 64));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn frames(&self) -> u32 {
+        self.shared().pool.size.frames()
+    }
+
+    /// Returns the most frames that a [`resize`](Self::resize) may give the pool: [`frames`](Self::frames), where it cannot be resized.
+    #[must_use]
+    pub fn frames_at_most(&self) -> u32 {
+        self.shared().pool.size.most()
+    }
+
     /// Returns what the pool did so far and what it holds now. Walks all frames, so not for a hot path. Example: [`Stats`].
     #[must_use]
     pub fn stats(&self) -> Stats {

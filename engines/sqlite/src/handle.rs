@@ -47,10 +47,9 @@ impl Handle {
     /// Those of [`Files::open`].
     pub fn open(files: &Arc<Files>, path: &std::path::Path, how: HowToOpen) -> Result<Self> {
         let file = files.open(path, how)?;
-        let frames = files.pool().stats().frames;
+        let frames = files.pool().frames();
         // SQLite loads words across the end of a page. Behind the last frame of a pool that can be resized there may be no memory.
-        let may_lend = frames.total == frames.at_most;
-        let frames = frames.total;
+        let may_lend = frames == files.pool().frames_at_most();
         // A checkpoint reads the log in runs, and the pages that were written first may be out of the pool by then. Pages that were
         // not used yet have a tenth of the frames: of more than that, some would be out of the pool before SQLite asks for them.
         let ahead = if how.kind == Kind::Journal { 0 } else { READ_AHEAD.min(frames / 32) };
