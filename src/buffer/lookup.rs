@@ -114,6 +114,17 @@ impl Residency {
         }
     }
 
+    /// Pins the page's frame if the page can be used now, by the state word: no slot, and no bias towards readers, which the exclusive
+    /// latch that the caller is about to take would have to revoke. With a hint, in that frame first.
+    #[inline]
+    pub(crate) fn pin_to_change(&self, page: PageId, hint: Option<FrameNo>) -> Option<Pin> {
+        let hinted = hint.and_then(|no| {
+            let frame = self.frame(no);
+            self.pin_if(frame, no, State::pin_to_change, drop, |_| frame.is_of(page)).ok()
+        });
+        hinted.or_else(|| self.lookup_by(page, State::pin_to_change).ok())
+    }
+
     /// Pins the page's frame and latches it for reading, in one step, in the plain case only: the page is here and no thread
     /// changes it. `thread` is the [number](crate::observe::thread_index) of the calling thread.
     #[inline(always)] // With the table's part of it, of which the processor then sees the next beside it.
@@ -236,7 +247,10 @@ fn take_back(pin: Pin, before: State, pinned: State, let_go: fn(Pin)) {
 mod tests {
     use super::*;
     use crate::{
-        buffer::small_pools::{fill, page, pool_of},
+        buffer::{
+            frame::{latch::Latch, state::MAX_USAGE},
+            small_pools::{fill, page, pool_of},
+        },
         observe::thread_index,
     };
 
@@ -306,5 +320,22 @@ mod tests {
             assert_eq!(pool.frame(no).state.load(), before);
             let _ = pool.lookup(page(1));
         }
+    }
+
+    /// Each bias would have to be revoked again, at the price of a fence on all cores.
+    #[test]
+    fn a_page_that_is_only_changed_is_not_biased_towards_readers() {
+        let pool = pool_of(1);
+        let no = fill(&pool, page(1));
+        for hint in [None, Some(no), None, Some(no), None] {
+            let pin = pool.pin_to_change(page(1), hint).unwrap();
+            assert!(!pool.frame(no).state.load().is_biased());
+            assert!(pin.try_latch(Latch::Exclusive));
+            pin.unlatch_exclusive(false);
+        }
+        assert_eq!(pool.frame(no).state.load().usage(), MAX_USAGE);
+        drop(pool.pin_at(page(1)).unwrap());
+        assert!(pool.frame(no).state.load().is_biased(), "a reader biases it");
+        assert!(pool.pin_to_change(page(2), Some(no)).is_none(), "a hint that is out of date");
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     error::{Error, Result},
     id::PageId,
     observe::thread_index,
-    read::fetch::{self, Fetch},
+    read::fetch::Fetch,
     runtime::shared::Shared,
     sync::{
         poll_budget,
@@ -76,7 +76,9 @@ impl Guard for OwnedPageWrite {
 
     fn now(shared: &Shared, at: PageAt) -> Option<Self> {
         let thread = thread_index::current();
-        let page = fetch::pin_now(shared, at, thread).filter(|page| page.check_writable().is_ok())?;
+        let hint = at.hint.and_then(|hint| shared.pool.checked(hint.0));
+        let page = PinnedPage::new(shared.pool.pin_to_change(at.page, hint)?);
+        page.check_writable().ok()?;
         let pin = page.try_latched(Latch::Exclusive).ok()??;
         shared.counters.hits.add_by(thread, at.page.file, 1);
         Some(Self::of_latched(pin))

@@ -1,7 +1,10 @@
 //! The primitives of a normal build: `std` and `parking_lot`.
 
 pub(crate) use std::sync::atomic;
-use std::{hint, sync::LazyLock};
+use std::{
+    hint,
+    sync::{LazyLock, PoisonError},
+};
 
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 
@@ -38,9 +41,9 @@ mod simulation {
 /// still waits in that table, for a moment.)
 #[derive(Debug, Default)]
 pub(crate) struct SystemCondvar {
-    /// Held by a waiter from before it releases the caller's lock until it waits, and for a moment by a notifier: so no waiter is
-    /// missed.
-    to_wait: std::sync::Mutex<()>,
+    /// How many threads wait: without any a notifier needs no system call. Locked by a waiter from before it releases the caller's lock
+    /// until it waits, and for a moment by a notifier: so no waiter is missed.
+    waiters: std::sync::Mutex<u32>,
     condvar: std::sync::Condvar,
 }
 
@@ -48,13 +51,16 @@ pub(crate) use self::SystemCondvar as Condvar;
 
 impl SystemCondvar {
     pub(crate) const fn new() -> Self {
-        Self { to_wait: std::sync::Mutex::new(()), condvar: std::sync::Condvar::new() }
+        Self { waiters: std::sync::Mutex::new(0), condvar: std::sync::Condvar::new() }
     }
 
     /// Waits for a notification, with the caller's lock released; it may also return without one.
     pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        let to_wait = self.to_wait();
-        MutexGuard::unlocked(&mut guard, || drop(self.condvar.wait(to_wait)));
+        let mut waiters = self.waiters();
+        *waiters += 1;
+        MutexGuard::unlocked(&mut guard, || {
+            *self.condvar.wait(waiters).unwrap_or_else(PoisonError::into_inner) -= 1;
+        });
         guard
     }
 
@@ -65,26 +71,32 @@ impl SystemCondvar {
         deadline: time::Instant,
     ) -> MutexGuard<'a, T> {
         if !simulation::passes(deadline) {
-            let to_wait = self.to_wait();
+            let mut waiters = self.waiters();
+            *waiters += 1;
             let at_most = deadline.saturating_duration_since(time::now());
-            MutexGuard::unlocked(&mut guard, || drop(self.condvar.wait_timeout(to_wait, at_most)));
+            MutexGuard::unlocked(&mut guard, || {
+                let waited = self.condvar.wait_timeout(waiters, at_most);
+                *waited.unwrap_or_else(PoisonError::into_inner).0 -= 1;
+            });
         }
         guard
     }
 
     pub(crate) fn notify_one(&self) {
-        drop(self.to_wait());
-        self.condvar.notify_one();
+        if *self.waiters() > 0 {
+            self.condvar.notify_one();
+        }
     }
 
     pub(crate) fn notify_all(&self) {
-        drop(self.to_wait());
-        self.condvar.notify_all();
+        if *self.waiters() > 0 {
+            self.condvar.notify_all();
+        }
     }
 
     /// Locks out waiters that are between the caller's lock and their wait. No code panics with this lock held.
-    fn to_wait(&self) -> std::sync::MutexGuard<'_, ()> {
-        self.to_wait.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn waiters(&self) -> std::sync::MutexGuard<'_, u32> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -221,7 +221,12 @@ impl State {
     /// that then waits for it counts as its use, once.
     #[inline]
     pub(crate) fn pin_valid(self) -> Option<Self> {
-        if self.has(VALID) { self.biased_if_hot().pin() } else { None }
+        self.biased_if_hot().pin_to_change()
+    }
+
+    /// As [`pin_valid`](Self::pin_valid), for a thread that then changes the page: it is not biased towards readers.
+    pub(crate) fn pin_to_change(self) -> Option<Self> {
+        if self.has(VALID) { self.pin() } else { None }
     }
 
     pub(crate) const fn pins_are_exhausted(self) -> bool {
