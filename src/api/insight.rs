@@ -39,7 +39,8 @@ impl BufferPool {
         self.shared().pool.size.frames()
     }
 
-    /// Returns the most frames that a [`resize`](Self::resize) may give the pool: [`frames`](Self::frames), where it cannot be resized.
+    /// Returns the most frames that a [`resize`](Self::resize) may give the pool: as many as it has, where it cannot be resized.
+    /// Example: [`Self::frames`].
     #[must_use]
     pub fn frames_at_most(&self) -> u32 {
         self.shared().pool.size.most()
