@@ -21,7 +21,7 @@ use crate::{
     id::FileId,
     io::file::File,
     observe::{file_activity::FileActivity, hits},
-    sync::{Arc, Condvar, Mutex},
+    sync::{Arc, Condvar, Mutex, on_drop::OnDrop},
 };
 
 /// Open files by id.
@@ -105,26 +105,15 @@ impl FileTable {
         Ok(opening.complete())
     }
 
-    /// Returns a value at whose drop the file leaves the table.
-    pub(crate) fn leaving(&self, id: FileId) -> Leaving<'_> {
-        Leaving { files: self, id }
-    }
-}
-
-/// A file that leaves the table when this is dropped, also if its last steps panic.
-#[must_use = "the file leaves when this is dropped"]
-pub(crate) struct Leaving<'a> {
-    files: &'a FileTable,
-    id: FileId,
-}
-
-impl Drop for Leaving<'_> {
-    fn drop(&mut self) {
-        let mut table = self.files.table.lock();
-        if let Some(file) = table.files.remove(&self.id) {
-            table.note_departure(file.identity);
-            self.files.paths.remove(&self.id);
-        }
+    /// Returns a value at whose drop the file leaves the table, also if its last steps panic.
+    pub(crate) fn leaving(&self, id: FileId) -> OnDrop<impl FnOnce()> {
+        OnDrop::of(move || {
+            let mut table = self.table.lock();
+            if let Some(file) = table.files.remove(&id) {
+                table.note_departure(file.identity);
+                self.paths.remove(&id);
+            }
+        })
     }
 }
 

@@ -35,19 +35,17 @@ mod imp;
 #[path = "modelled.rs"]
 mod imp;
 
-#[cfg(any(loom, shuttle))]
-pub(crate) mod logical_time;
-
 #[cfg(all(test, loom))]
 pub(crate) mod every_schedule;
 
-#[cfg(all(any(test, feature = "testing"), not(any(loom, shuttle))))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) mod simulation;
 
 pub(crate) mod asymmetric;
 pub(crate) mod batch_status;
 pub(crate) mod callback;
 pub(crate) mod linked_queue;
+pub(crate) mod on_drop;
 pub(crate) mod pause;
 pub(crate) mod poll_budget;
 pub(crate) mod pool_end;

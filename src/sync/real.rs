@@ -8,30 +8,7 @@ use std::{
 
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 
-#[cfg(any(test, feature = "testing"))]
 use super::simulation;
-
-/// Without the disks for tests there is no simulation.
-#[cfg(not(any(test, feature = "testing")))]
-mod simulation {
-    use super::time::Instant;
-
-    pub(super) const fn is_on() -> bool {
-        false
-    }
-
-    pub(super) const fn now() -> Option<Instant> {
-        None
-    }
-
-    pub(super) const fn passes(_deadline: Instant) -> bool {
-        false
-    }
-
-    pub(super) const fn number() -> Option<u64> {
-        None
-    }
-}
 
 /// A condition variable whose waits take and return the guard, as both implementations can.
 ///

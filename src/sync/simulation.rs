@@ -8,6 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+#[cfg(any(test, feature = "testing"))]
+use crate::sync::on_drop::OnDrop;
+
+/// Without the disks for tests there is none.
+const IS_BUILT: bool = cfg!(any(test, feature = "testing"));
+
 /// The time that a look at the clock takes.
 const LOOK: Duration = Duration::from_micros(1);
 
@@ -16,39 +22,35 @@ thread_local! {
     static NUMBERS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Restores the clock that the thread had.
-struct Restore(Option<Instant>, u64);
-
-impl Drop for Restore {
-    fn drop(&mut self) {
-        CLOCK.set(self.0);
-        NUMBERS.set(self.1);
-    }
-}
-
 /// Runs `body` with the time and the numbers of a simulation, in which every thread that it starts is refused.
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn run<R>(body: impl FnOnce() -> R) -> R {
-    let _restore = Restore(CLOCK.replace(Some(Instant::now())), NUMBERS.replace(0));
+    let (clock, numbers) = (CLOCK.replace(Some(Instant::now())), NUMBERS.replace(0));
+    let _restore = OnDrop::of(move || {
+        CLOCK.set(clock);
+        NUMBERS.set(numbers);
+    });
     body()
 }
 
 /// Returns whether the calling thread runs a simulation.
 pub(super) fn is_on() -> bool {
-    CLOCK.get().is_some()
+    IS_BUILT && CLOCK.get().is_some()
 }
 
 /// Returns the time, if it is simulated.
 pub(super) fn now() -> Option<Instant> {
-    let now = CLOCK.get()? + LOOK;
+    let now = is_on().then(|| CLOCK.get())?? + LOOK;
     CLOCK.set(Some(now));
     Some(now)
 }
 
 /// Moves the time to `deadline`, if it is simulated: returns false if it is not.
 pub(super) fn passes(deadline: Instant) -> bool {
-    let now = CLOCK.get();
-    CLOCK.set(now.map(|now| now.max(deadline)));
-    now.is_some()
+    if is_on() {
+        CLOCK.set(CLOCK.get().map(|now| now.max(deadline)));
+    }
+    is_on()
 }
 
 /// Returns a number that looks random and is the same in every run, if chance is simulated.

@@ -20,7 +20,7 @@ use crate::{
     io::{
         aligned::AlignedZeros,
         file::open_options::OpenOptions,
-        storage::{BlockingFile, NO_DESCRIPTOR, Opened, Storage, os::LocalFiles},
+        storage::{BlockingFile, Opened, Storage, opened::NO_DESCRIPTOR, os::LocalFiles},
     },
     sync::{Arc, Mutex},
 };

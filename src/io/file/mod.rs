@@ -40,27 +40,11 @@ use crate::{
         Arc, Condvar, Mutex, MutexGuard,
         atomic::{AtomicBool, AtomicU32, Ordering},
         callback,
+        on_drop::OnDrop,
         time::{self, Instant},
         turns::{Turn, Turns},
     },
 };
-
-/// A file that takes no new pages, as long as it is being closed.
-#[must_use = "the file is open again when this is dropped"]
-pub(crate) struct Closing<'a>(&'a File);
-
-impl Closing<'_> {
-    /// Closes the file for good.
-    pub(crate) fn keep(self) {
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for Closing<'_> {
-    fn drop(&mut self) {
-        self.0.closed.store(seeded!("failed_close_not_undone"), Ordering::Release);
-    }
-}
 
 /// A file that a pool has open.
 #[derive(Debug)]
@@ -137,11 +121,6 @@ impl File {
         block.0..self.pages_end.load(Ordering::Relaxed)
     }
 
-    /// Notes, after a cut, that no block behind the length has a page. The caller holds the lock `size`.
-    pub(in crate::io) fn forget_pages_behind_end(&self) {
-        self.pages_end.store(self.blocks(), Ordering::Relaxed);
-    }
-
     /// Waits until the calling thread may transfer by itself, if the file allows only so many at once.
     pub(crate) fn take_turn(&self) -> Option<Turn<'_>> {
         self.turns.as_ref().map(Turns::take)
@@ -161,14 +140,13 @@ impl File {
         }
     }
 
-    /// Publishes that the file takes no new pages any more; taken back when the returned value is dropped, unless it is
-    /// [kept](Closing::keep). As with a lesser length, it takes a fence. The caller holds the lock `size`, so the length stays
+    /// Publishes that the file takes no new pages any more; taken back when the returned value is dropped, unless it is kept. As with a lesser length, it takes a fence. The caller holds the lock `size`, so the length stays
     /// too.
-    pub(crate) fn begin_closing(&self) -> Closing<'_> {
+    pub(crate) fn begin_closing(&self) -> OnDrop<impl FnOnce()> {
         // An extension that needs no lock of the size looks at this under its own lock.
         let _growth = self.growth.lock();
         self.closed.store(true, Ordering::Release);
-        Closing(self)
+        OnDrop::of(|| self.closed.store(seeded!("failed_close_not_undone"), Ordering::Release))
     }
 
     pub(crate) fn is_closed(&self) -> bool {
@@ -214,13 +192,6 @@ struct SyncState {
     poison: Option<Arc<io::Error>>,
 }
 
-/// A sync that has begun. If it is dropped it has failed.
-struct BegunSync<F: Deref<Target = File>> {
-    file: F,
-    begun: Instant,
-    has_ended: bool,
-}
-
 impl File {
     fn wait_for_sync(&self) -> MutexGuard<'_, SyncState> {
         let mut state = self.sync.lock();
@@ -237,9 +208,11 @@ impl File {
 
     /// Makes every write durable that has come back by now. Returns whether there was any.
     pub(crate) fn sync(&self, counters: &Counters) -> Result<bool> {
-        let Some(under_way) = BegunSync::begin(self, counters)? else { return Ok(false) };
-        let synced = self.disk.sync_data();
-        under_way.end(synced, counters).map(|()| true)
+        let Some(begun) = self.begin_sync(counters)? else { return Ok(false) };
+        // The next sync waits for the end of this one.
+        let panicked = |_| Err(io::Error::other("the sync has panicked"));
+        let synced = callback::contained(|| self.disk.sync_data()).unwrap_or_else(panicked);
+        self.end_sync(begun, synced, counters).map(|()| true)
     }
 
     /// Makes every write of an asynchronous file durable that has come back by now. The outcome is as of [`sync`](Self::sync), and `tell` is
@@ -249,79 +222,60 @@ impl File {
         counters: &Arc<Counters>,
         tell: impl FnOnce(Result<bool>) + Send + 'static,
     ) {
-        let begun = BegunSync::begin(Arc::clone(self), counters);
-        let under_way = match begun {
-            Ok(Some(under_way)) => under_way,
+        let begun = match self.begin_sync(counters) {
+            Ok(Some(begun)) => begun,
             Ok(None) => return tell(Ok(false)),
             Err(error) => return tell(Err(error)),
         };
         let stored = self.asynchronous.as_deref().expect("an asynchronous file");
-        let counters = Arc::clone(counters);
+        let (file, counters) = (Arc::clone(self), Arc::clone(counters));
         let request = SyncRequest::new(Box::new(move |outcome| {
-            tell(under_way.end(outcome.map(drop), &counters).map(|()| true));
+            tell(file.end_sync(begun, outcome.map(drop), &counters).map(|()| true));
         }));
         // A panic drops the request, or has left it with the file, which ends it all the same.
         let _ = callback::contained(|| stored.sync(request));
     }
 
-    fn end_sync(&self, error: Option<&Arc<io::Error>>) {
-        let mut state = self.sync.lock();
-        state.is_under_way = false;
-        state.poison = error.filter(|_| !seeded!("failed_sync_forgotten")).cloned();
-        drop(state);
-        self.sync_ended.notify_all();
-    }
-}
-
-impl<F: Deref<Target = File>> BegunSync<F> {
     /// Begins a sync when no other is under way. Returns `None` if there is nothing to sync.
-    fn begin(owner: F, counters: &Counters) -> Result<Option<Self>> {
-        let file = &*owner;
-        let mut state = file.wait_for_sync();
+    fn begin_sync(&self, counters: &Counters) -> Result<Option<Instant>> {
+        let mut state = self.wait_for_sync();
         if let Some(source) = &state.poison {
-            return Err(file.poisoned_by(source));
+            return Err(self.poisoned_by(source));
         }
         // Cleared first: a write that comes back during the sync may not be covered by it and sets it again.
-        if !file.unsynced.swap(false, Ordering::SeqCst) {
+        if !self.unsynced.swap(false, Ordering::SeqCst) {
             return Ok(None);
         }
         state.is_under_way = true;
         drop(state);
         counters.add(Counter::Syncs, 1);
-        Ok(Some(Self { file: owner, begun: time::now(), has_ended: false }))
+        Ok(Some(time::now()))
     }
 
     /// Ends it, and notes how long it took.
-    fn end(mut self, outcome: io::Result<()>, counters: &Counters) -> Result<()> {
-        let file = &*self.file;
-        let took = time::now() - self.begun;
+    fn end_sync(&self, begun: Instant, outcome: io::Result<()>, counters: &Counters) -> Result<()> {
+        let took = time::now() - begun;
         counters.measures.add_time(Measure::Sync, took);
-        file.activity.syncs.add(took.as_nanos() as u64);
-        file.activity.note_failure(outcome.is_err());
+        self.activity.syncs.add(took.as_nanos() as u64);
+        self.activity.note_failure(outcome.is_err());
         let outcome = outcome.map_err(Arc::new);
-        self.has_ended = true;
-        file.end_sync(outcome.as_ref().err());
+        let mut state = self.sync.lock();
+        state.is_under_way = false;
+        state.poison = outcome.as_ref().err().filter(|_| !seeded!("failed_sync_forgotten")).cloned();
+        drop(state);
+        self.sync_ended.notify_all();
         let outcome = outcome.map_err(|source| {
             counters.add(Counter::Failures, 1);
-            file.error(IoOp::Sync, source)
+            self.error(IoOp::Sync, source)
         });
         let pool = &counters.pool;
         if counters.is_slow(took.as_nanos() as u64) {
-            events::slow_io(pool, IoOp::Sync, file.id, &file.path, None, None, took);
+            events::slow_io(pool, IoOp::Sync, self.id, &self.path, None, None, took);
         }
         if let Err(error) = &outcome {
-            events::sync_failed(pool, file.id, &file.path, error);
+            events::sync_failed(pool, self.id, &self.path, error);
         }
         outcome
-    }
-}
-
-impl<F: Deref<Target = File>> Drop for BegunSync<F> {
-    fn drop(&mut self) {
-        if !self.has_ended {
-            let source = Arc::new(io::Error::other("the sync did not come to an end"));
-            self.file.end_sync(Some(&source));
-        }
     }
 }
 

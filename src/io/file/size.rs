@@ -21,7 +21,7 @@ use crate::{
         },
     },
     observe::Counters,
-    sync::{MutexGuard, callback},
+    sync::{MutexGuard, atomic::Ordering, callback, on_drop::OnDrop},
 };
 
 /// The most zeros that are written at once.
@@ -47,6 +47,11 @@ impl File {
             growth.get_in_line(blocks)
         };
         self.lock_size().serve(ticket, counters)
+    }
+
+    /// Keeps a wish in the line of extensions until it is granted or refused, or the thread panics.
+    fn in_line(&self, ticket: GrowthTicket) -> OnDrop<impl FnOnce()> {
+        OnDrop::of(move || self.growth.lock().withdraw(ticket))
     }
 
     /// Takes the right to change the length on disk. Waits for an extension, truncation or close that is under way.
@@ -78,64 +83,13 @@ pub(crate) struct SizeLock<'a> {
     _held: MutexGuard<'a, ()>,
 }
 
-/// An end that was published and is not true on disk yet. Dropped, it is taken back: the former end is published again, unless
-/// the new one is [kept](Self::keep).
-#[derive(Debug)]
-#[must_use = "the former end is published again when this is dropped"]
-pub(crate) struct PublishedEnd<'a> {
-    file: &'a File,
-    /// Where the file ended before, and how far it was zeroed.
-    former: (u32, u32),
-}
-
-impl PublishedEnd<'_> {
-    /// Keeps the end: what lies behind it is cut off, and its pages are gone.
-    pub(crate) fn keep(self) {
-        self.file.forget_pages_behind_end();
-        std::mem::forget(self);
-    }
-}
-
-impl Drop for PublishedEnd<'_> {
-    fn drop(&mut self) {
-        if seeded!("failed_cut_not_undone") {
-            return;
-        }
-        let mut growth = self.file.growth.lock();
-        let (blocks, ready) = self.former;
-        growth.ready = ready;
-        self.file.set_blocks(blocks);
-    }
-}
-
-/// A wish in the line of extensions of a file, until it is granted or refused, or its thread panics.
-struct Wish<'a> {
-    file: &'a File,
-    ticket: GrowthTicket,
-}
-
-impl Drop for Wish<'_> {
-    fn drop(&mut self) {
-        self.file.growth.lock().withdraw(self.ticket);
-    }
-}
-
-/// A step that is being zeroed ahead. It ends also by a panic: otherwise no other step would ever be ordered.
-struct StepAhead<'a>(&'a File);
-
-impl Drop for StepAhead<'_> {
-    fn drop(&mut self) {
-        self.0.growth.lock().ahead_is_done();
-    }
-}
-
 impl<'a> SizeLock<'a> {
     /// Serves the line until it is the turn of this ticket, and returns its first block.
     fn serve(&self, ticket: GrowthTicket, counters: &Counters) -> Result<u32> {
         let file = self.file;
         let mut effort = Effort::Ahead;
         // Dropped before this lock is: so no thread counts on a line that gets shorter.
-        let _wish = Wish { file, ticket };
+        let _wish = file.in_line(ticket);
         loop {
             let mut growth = file.growth.lock();
             if let Some(outcome) = growth.collect(ticket) {
@@ -159,7 +113,8 @@ impl<'a> SizeLock<'a> {
 
     /// Zeroes a step ahead, for later extensions. If that fails, they will report it.
     pub(crate) fn zero_ahead(&self, counters: &Counters) {
-        let _done = StepAhead(self.file);
+        // Also by a panic: otherwise no other step would ever be ordered.
+        let _done = OnDrop::of(|| self.file.growth.lock().ahead_is_done());
         if !self.file.is_closed() {
             let _ = self.play(Effort::Ahead, counters);
         }
@@ -175,14 +130,22 @@ impl<'a> SizeLock<'a> {
         Ok(())
     }
 
-    /// Publishes an end that does not lie behind the former one: as a rule what is behind it is then [cut off](Self::cut).
-    pub(crate) fn publish_end(&self, blocks: u32) -> PublishedEnd<'a> {
-        let mut growth = self.file.growth.lock();
-        let former = (self.file.blocks(), growth.ready);
-        debug_assert!(blocks <= former.0);
+    /// Publishes an end that does not lie behind the former one: as a rule what is behind it is then [cut off](Self::cut). The former end
+    /// is published again when the returned value is dropped, unless the new one is kept.
+    pub(crate) fn publish_end(&self, blocks: u32) -> OnDrop<impl FnOnce() + use<'a>> {
+        let file = self.file;
+        let mut growth = file.growth.lock();
+        let (former, ready) = (file.blocks(), growth.ready);
+        debug_assert!(blocks <= former);
         growth.ready = blocks;
-        self.file.set_blocks(blocks);
-        PublishedEnd { file: self.file, former }
+        file.set_blocks(blocks);
+        OnDrop::of(move || {
+            if !seeded!("failed_cut_not_undone") {
+                let mut growth = file.growth.lock();
+                growth.ready = ready;
+                file.set_blocks(former);
+            }
+        })
     }
 
     /// Cuts off on disk what lies behind the end. The caller has already dropped the pages in frames.
@@ -199,6 +162,7 @@ impl<'a> SizeLock<'a> {
             }
             _ => {
                 self.file.growth.lock().has_remains = false;
+                self.file.pages_end.store(self.file.blocks(), Ordering::Relaxed);
                 Ok(())
             }
         }
@@ -230,8 +194,12 @@ impl<'a> SizeLock<'a> {
         }
         // From the first whole new block on: nothing below is written, because its frames may be in a write.
         let (from, to) = (self.bytes(from), self.bytes(end));
-        let grown = self.make_room(from, to).map_err(|error| file.error(IoOp::Extend, error));
-        let grown = grown.and_then(|()| self.write_new_pages(from, to, counters));
+        // The file system finds the space, or reports that there is none. It completes a last block that is not whole with zeros
+        // itself, as it does for anything that begins behind the end.
+        let grown = match file.disk.allocate(from, to - from) {
+            Err(error) if error.kind() != io::ErrorKind::Unsupported => Err(file.error(IoOp::Extend, error)),
+            _ => self.write_new_pages(from, to, counters),
+        };
         // Even a failed one may have changed the length.
         file.note_written();
         match grown {
@@ -248,15 +216,6 @@ impl<'a> SizeLock<'a> {
 
     fn bytes(&self, blocks: u32) -> u64 {
         u64::from(blocks) * self.file.page_size.bytes() as u64
-    }
-
-    /// Has the file system find the space, or report that there is none. It completes a last block that is not whole with zeros
-    /// itself, as it does for anything that begins behind the end.
-    fn make_room(&self, from: u64, to: u64) -> io::Result<()> {
-        match self.file.disk.allocate(from, to - from) {
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
-            other => other,
-        }
     }
 
     /// Writes pages of zeros; with a codec, sealed: so that zeros are what was never written, or is lost.
@@ -436,6 +395,7 @@ mod tests {
         drop(end);
         assert_eq!(file.pages_from(BlockNo(0)), 0..3, "it has failed");
         size.publish_end(1).keep();
+        size.cut().unwrap();
         assert_eq!(file.pages_from(BlockNo(0)), 0..1);
         drop(size);
         file.extend(3, &Counters::new()).unwrap();
@@ -468,7 +428,7 @@ mod tests {
         assert_eq!((file.blocks(), file.blocks_ahead()), (3, 0));
         panics(&|| {
             let ticket = file.growth.lock().get_in_line(9);
-            let _wish = Wish { file: &file, ticket };
+            let _wish = file.in_line(ticket);
             panic!("on purpose");
         });
         assert_eq!(

@@ -31,10 +31,10 @@ pub(crate) fn open_method<L: Lease>(
     let mut reasons = Vec::new();
     let mut holds = |rung: Result<Rung<L>, String>| rung.map_err(|reason| reasons.push(reason)).ok();
     let rung = match asked {
-        IoMethod::Auto => holds(ring::open(&UringOptions::default(), chunks, scheduling, counters))
+        IoMethod::Auto => holds(ring(&UringOptions::default(), chunks, scheduling, counters))
             .or_else(|| holds(threads(IoMethod::DEFAULT_THREADS, scheduling, counters)))
             .unwrap_or_else(|| sync(counters)),
-        IoMethod::Uring(options) => ring::open(options, chunks, scheduling, counters).map_err(|reason| {
+        IoMethod::Uring(options) => ring(options, chunks, scheduling, counters).map_err(|reason| {
             refused(asked, &format!("{reason}; or let IoMethod::Auto choose what works here"))
         })?,
         IoMethod::Worker { threads: count } => threads(*count, scheduling, counters)
@@ -65,35 +65,24 @@ fn sync<L: Lease>(counters: &Arc<Counters>) -> Rung<L> {
     (Arc::new(Inline(Arc::clone(counters))), MethodKind::Sync, NOTHING_TO_REGISTER)
 }
 
-#[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
-mod ring {
-    use super::*;
-    use crate::io::method::uring::Uring;
-
-    pub(crate) fn open<L: Lease>(
-        options: &UringOptions,
-        chunks: &[Chunk],
-        scheduling: &Scheduling,
-        counters: &Arc<Counters>,
-    ) -> Result<Rung<L>, String> {
-        let (uring, abilities) = Uring::open(options, chunks, scheduling, counters)?;
+#[cfg_attr(
+    not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))),
+    allow(unused_variables)
+)]
+fn ring<L: Lease>(
+    options: &UringOptions,
+    chunks: &[Chunk],
+    scheduling: &Scheduling,
+    counters: &Arc<Counters>,
+) -> Result<Rung<L>, String> {
+    #[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
+    {
+        let (uring, abilities) = super::uring::Uring::open(options, chunks, scheduling, counters)?;
         let registered = [abilities.fixed_buffers, abilities.fixed_files];
         Ok((Arc::new(uring), MethodKind::Uring, registered))
     }
-}
-
-#[cfg(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))))]
-mod ring {
-    use super::*;
-
-    pub(crate) fn open<L: Lease>(
-        _: &UringOptions,
-        _: &[Chunk],
-        _: &Scheduling,
-        _: &Arc<Counters>,
-    ) -> Result<Rung<L>, String> {
-        Err("io_uring is not built in: it needs Linux and the feature `uring`".into())
-    }
+    #[cfg(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))))]
+    Err("io_uring is not built in: it needs Linux and the feature `uring`".into())
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ use std::{
     path::Path,
 };
 
-pub(crate) use self::opened::{NO_DESCRIPTOR, Opened, WhyNot};
+pub(crate) use self::opened::{Opened, WhyNot};
 use self::request::{ReadRequest, SyncRequest, WriteRequest};
 use crate::{id::PageSize, io::file::open_options::OpenOptions};
 

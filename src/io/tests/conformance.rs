@@ -12,7 +12,7 @@ use crate::{
         operation::Lease,
         options::{Fallback, IoMethod, UringOptions},
         report::{MethodKind, Registration},
-        storage::{NO_DESCRIPTOR, WhyNot},
+        storage::{WhyNot, opened::NO_DESCRIPTOR},
         tests::support::{FakeDisk, SCHEDULING, TestArena, TestLease, TransferReport, os_file, stamped},
     },
     observe::{Counter, Counters},

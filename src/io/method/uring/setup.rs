@@ -252,7 +252,7 @@ fn register_files(ring: &IoUring, wanted: Fallback) -> Result<(Registration, Wit
         Registration::NotAsked
     } else {
         let outcome = patiently(|| submitter.register_files_sparse(FILE_SLOTS + 1)).and_then(|()| {
-            patiently(|| witness.register_at(&submitter, FILE_SLOTS))
+            patiently(|| witness.hand_over(|fd| submitter.register_files_update(FILE_SLOTS, &[fd]).map(drop)))
                 .inspect_err(|_| drop(submitter.unregister_files()))
         });
         registration(wanted, outcome, |error| {
@@ -262,7 +262,8 @@ fn register_files(ring: &IoUring, wanted: Fallback) -> Result<(Registration, Wit
         })?
     };
     if registered != Registration::InUse {
-        patiently(|| witness.register_alone(&submitter)).map_err(refused("io_uring_register(FILES)"))?;
+        patiently(|| witness.hand_over(|fd| submitter.register_files(&[fd])))
+            .map_err(refused("io_uring_register(FILES)"))?;
     }
     Ok((registered, witness))
 }

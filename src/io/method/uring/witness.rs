@@ -9,7 +9,6 @@ use std::{
     os::fd::AsRawFd,
 };
 
-use io_uring::Submitter;
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
@@ -31,17 +30,8 @@ impl Witness {
         Ok(Self { reader, writer: Some(writer) })
     }
 
-    /// Registers it in this place of the ring's table of files, and leaves it to the ring.
-    pub(super) fn register_at(&mut self, submitter: &Submitter<'_>, place: u32) -> io::Result<()> {
-        self.hand_over(|fd| submitter.register_files_update(place, &[fd]).map(drop))
-    }
-
-    /// Registers it as the only file of the ring, and leaves it to the ring.
-    pub(super) fn register_alone(&mut self, submitter: &Submitter<'_>) -> io::Result<()> {
-        self.hand_over(|fd| submitter.register_files(&[fd]))
-    }
-
-    fn hand_over(&mut self, register: impl FnOnce(i32) -> io::Result<()>) -> io::Result<()> {
+    /// Has it registered as a file of the ring, and leaves it to the ring.
+    pub(super) fn hand_over(&mut self, register: impl FnOnce(i32) -> io::Result<()>) -> io::Result<()> {
         let writer = self.writer.as_ref().expect("it is handed over once");
         register(writer.as_raw_fd())?;
         self.writer = None;
