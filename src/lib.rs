@@ -182,7 +182,7 @@ pub mod stats {
     pub use crate::{
         api::{
             file_stats::{FileCounts, FileStats},
-            residency::Resident,
+            insight::Resident,
             snapshot::{FrameStats, Stats},
         },
         io::{

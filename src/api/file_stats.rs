@@ -6,7 +6,7 @@ use crate::{
     files::FileInfo,
     id::FileId,
     io::file::File,
-    observe::{Latency, counts::counts, live_histogram::LiveHistogram},
+    observe::{Latency, counts::counts, measures::LiveHistogram},
     runtime::shared::Shared,
     sync::{
         Arc,

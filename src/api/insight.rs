@@ -1,16 +1,36 @@
-//! What a pool reports of itself, in a line each: counts, files, what is in flight, what is resident.
+//! What a pool reports of itself: counts, files, what is in flight, what is resident, what must never be.
+
+use std::collections::HashMap;
 
 use crate::{
     api::{
         buffer_pool::BufferPool,
         file_stats::{self, FileStats},
-        residency::{self, Resident},
         snapshot::Stats,
-        validate,
     },
-    id::{PageId, PageSize},
+    buffer::frame::state::Phase,
+    id::{FileId, PageId, PageSize},
     io::operation::table::InFlight,
 };
+
+/// A page that is in the pool, or on its way there.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resident {
+    /// The page.
+    pub page: PageId,
+    /// Whether it has changes that are not on their way to disk.
+    pub dirty: bool,
+    /// Whether it is being read, and cannot be used yet.
+    pub reading: bool,
+    /// Whether it is being written.
+    pub writing: bool,
+    /// How many pins it has, those of its I/O included.
+    pub pins: u32,
+    /// Its usage count, 0 to 3: how often it was used since it came in, or since it was last considered for eviction; it is spared
+    /// that often.
+    pub usage: u8,
+}
 
 /// # Insight
 impl BufferPool {
@@ -93,14 +113,29 @@ impl BufferPool {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn residency(&self) -> impl Iterator<Item = Resident> {
-        residency::residency(&self.shared().pool)
+        let pool = &self.shared().pool;
+        let in_slots = pool.slots.holds();
+        pool.frames.iter().filter_map(move |(no, frame)| {
+            let (page, state) = frame.glance()?;
+            Some(Resident {
+                page,
+                dirty: state.is_dirty(),
+                reading: state.phase() == Phase::Reading,
+                writing: state.is_writing(),
+                pins: (state.pins() + in_slots.of(no)) as u32,
+                usage: state.usage() as u8,
+            })
+        })
     }
 
     /// Returns the pages in the pool, sorted: keep them to [warm up](Self::warm_up) the pool after a restart. The files' numbers
     /// are valid in this pool only; keep names instead. Example: [`Self::warm_up`].
     #[must_use]
     pub fn resident_pages(&self) -> Vec<PageId> {
-        residency::resident_pages(&self.shared().pool)
+        let is_here = |resident: &Resident| !resident.reading;
+        let mut pages: Vec<PageId> = self.residency().filter(is_here).map(|resident| resident.page).collect();
+        pages.sort_unstable();
+        pages
     }
 
     /// Checks the whole pool for what must never be: pages with two frames, frames that the page table does not know, shadow pages
@@ -118,6 +153,30 @@ impl BufferPool {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn validate(&self) -> Result<(), String> {
-        validate::validate(self.shared())
+        let shared = self.shared();
+        shared.check_process().map_err(|error| error.to_string())?;
+        let mut faults = shared.pool.faults();
+        faults.extend(shared.operations.list().iter().map(|request| format!("still listed: {request:?}")));
+        let files = shared.files.all();
+        let counts = &shared.pool.dirty_counts;
+        let mut dirty = HashMap::<FileId, usize>::new();
+        for (page, state) in shared.pool.frames.iter().filter_map(|(_, frame)| frame.glance()) {
+            let file = files.iter().find(|file| file.id == page.file);
+            if file.is_none_or(|file| file.check_open(page.block).is_err()) {
+                faults.push(format!("{page} is resident, and not a page of an open file: {state:?}"));
+            }
+            *dirty.entry(page.file).or_default() += usize::from(state.is_dirty() || state.is_writing());
+        }
+        for file in &files {
+            let (found, counted) = (dirty.get(&file.id).copied().unwrap_or_default(), counts.of(file.id));
+            if counted != found {
+                faults.push(format!("{}: {found} pages are dirty, and {counted} are counted", file.id));
+            }
+        }
+        let (found, counted) = (dirty.values().sum::<usize>(), counts.all());
+        if counted != found {
+            faults.push(format!("{found} pages are dirty, and {counted} are counted"));
+        }
+        if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
     }
 }
