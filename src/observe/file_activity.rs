@@ -2,7 +2,7 @@
 //! counterparts: `pg_statio_all_tables`, `pg_stat_io`.
 
 use crate::{
-    observe::live_histogram::LiveHistogram,
+    observe::measures::LiveHistogram,
     sync::uncontrolled::{AtomicBool, AtomicU64, Ordering},
 };
 

@@ -8,8 +8,7 @@ pub(crate) mod file_activity;
 mod histogram;
 pub(crate) mod hits;
 mod latencies;
-pub(crate) mod live_histogram;
-mod measures;
+pub(crate) mod measures;
 pub(crate) mod thread_index;
 
 pub(crate) use counters::Counters;

@@ -12,7 +12,7 @@ use std::task::Waker;
 use crate::{
     buffer::frame::{change::HeldBack, state::Phase},
     error::Error,
-    io::file::File,
+    io::{backlog::share, file::File},
     observe::Counter,
     runtime::shared::Shared,
     sync::{
@@ -27,11 +27,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(2);
 
 /// Such a look holds at least this many times as long as it took.
 const LOOK_SELDOM: u32 = 32;
-
-/// Returns how many of so many frames the reads of one file may have: three quarters, but one of one.
-const fn share(frames: usize) -> usize {
-    if frames < 2 { frames } else { frames - frames.div_ceil(4) }
-}
 
 /// Returns how many pages of the file were read ahead so far.
 fn ahead(file: &File) -> u64 {

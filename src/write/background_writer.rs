@@ -249,7 +249,9 @@ impl Cleaner {
             victims.iter().map(|&no| (self.shared.pool.frame(no).page(), no)).collect();
         for at in 0..victims.len() {
             let page = candidates[at].0;
-            let room = BATCH_PAGES.saturating_sub(candidates.len()).min(self.combinable(page.file) - 1);
+            let file = self.shared.files.for_write_out(page.file);
+            let combined = file.map_or(1, |file| file.pages_a_write(self.shared.config.combine_pages));
+            let room = BATCH_PAGES.saturating_sub(candidates.len()).min(combined - 1);
             let neighbours = self.idle_neighbours(page);
             candidates.extend(neighbours.take(room));
         }
@@ -258,12 +260,6 @@ impl Cleaner {
         let tally = BatchStatus::that_wakes(self.shared.pool.clean_list.waker(), LOOK_EVERY);
         write_out(&self.shared, &mut candidates, urgency, &mut Patience::Try, &tally);
         self.under_way.push(CleaningBatch { victims, tally, written: 0, begun: time::now() });
-    }
-
-    /// Returns how many pages of the file one request can have.
-    fn combinable(&self, file: FileId) -> usize {
-        let file = self.shared.files.for_write_out(file);
-        file.map_or(1, |file| file.pages_a_write(self.shared.config.combine_pages))
     }
 
     /// Returns the pages right behind and right before, as far as they are dirty too and were not used since they came in: they go

@@ -30,7 +30,7 @@ use crate::{
         callback,
         time::{self, Instant},
     },
-    write::write_out::{Candidate, Patience, may_hold_changes, write_all},
+    write::write_out::{Patience, may_hold_changes, write_all},
 };
 
 /// Files that are synced at once by threads.
@@ -119,7 +119,9 @@ fn take_checkpoint(shared: &Shared, options: CheckpointOptions, begun: Instant) 
     shared.check_open()?;
     let files = shared.files.all();
     let pace = options.spread_over.map(|over| (&turn, over));
-    let changed = changed_pages(shared);
+    // The pages with bytes that the disk may not have.
+    let changed = shared.pool.frames.iter().filter(|(_, frame)| may_hold_changes(*frame));
+    let changed = changed.map(|(no, frame)| (frame.page(), no)).collect();
     let written = write_all(shared, changed, Urgency::Writeback, Patience::of_callers(shared), pace);
     // A page that could not be written is no reason to leave the other files unsynced.
     let synced = sync_all(shared);
@@ -134,12 +136,6 @@ fn take_checkpoint(shared: &Shared, options: CheckpointOptions, begun: Instant) 
         redo_lsn: redo_lsn(shared),
         took: time::now() - begun,
     })
-}
-
-/// Returns the pages with bytes that the disk may not have.
-fn changed_pages(shared: &Shared) -> Vec<Candidate> {
-    let changed = shared.pool.frames.iter().filter(|(_, frame)| may_hold_changes(*frame));
-    changed.map(|(no, frame)| (frame.page(), no)).collect()
 }
 
 /// Returns the lowest recLSN among the dirty pages. A page that is being changed and is not dirty yet does not count: its recLSN is

@@ -6,7 +6,7 @@ use crate::{
     id::{BlockNo, FileId, PageId},
     io::{file::File, operation::Urgency},
     runtime::shared::Shared,
-    sync::time::{self, Duration},
+    sync::time::{self, Duration, Instant},
     write::write_out::{Candidate, Patience, may_hold_changes, write_all},
 };
 
@@ -38,9 +38,7 @@ pub(crate) fn flush_many(shared: &Shared, pages: &[PageId]) -> Result<FlushRepor
     for group in pages.chunk_by(|page, next| page.file == next.file) {
         shared.files.open_file(group[0].file)?;
     }
-    let changed = pages.iter().filter_map(|&page| find_changed(shared, page)).collect();
-    let pages_written = flush_candidates(shared, changed)?;
-    Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
+    flush_and_report(shared, begun, pages.iter().filter_map(|&page| find_changed(shared, page)).collect())
 }
 
 fn find_changed(shared: &Shared, page: PageId) -> Option<Candidate> {
@@ -51,14 +49,17 @@ fn flush_candidates(shared: &Shared, changed: Vec<Candidate>) -> Result<u64> {
     write_all(shared, changed, Urgency::Demand, Patience::of_callers(shared), None)
 }
 
+fn flush_and_report(shared: &Shared, begun: Instant, changed: Vec<Candidate>) -> Result<FlushReport> {
+    let pages_written = flush_candidates(shared, changed)?;
+    Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
+}
+
 /// Writes all of a file's dirty pages, without a sync.
 pub(crate) fn flush_file(shared: &Shared, file: FileId) -> Result<FlushReport> {
     shared.check_open()?;
     let file = shared.files.open_file(file)?;
     let begun = time::now();
-    let changed = changed_pages_of(shared, &file);
-    let pages_written = flush_candidates(shared, changed)?;
-    Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
+    flush_and_report(shared, begun, changed_pages_of(shared, &file))
 }
 
 /// Writes a file's dirty pages except those that another thread changes: for a caller that must not wait for them.

@@ -37,14 +37,6 @@ pub(crate) struct RoomMaker {
     next: AtomicU32,
 }
 
-/// What a look for pages to write has found.
-enum PagesToWrite {
-    Idle(Vec<Candidate>),
-    /// None that is idle, but some that are being written.
-    UnderWay,
-    None,
-}
-
 impl RoomMaker {
     /// Has room made in this pool from now on.
     pub(crate) fn start(shared: &Arc<Shared>) {
@@ -52,8 +44,9 @@ impl RoomMaker {
         shared.pool.dirty_counts.set_maker(Arc::new(maker));
     }
 
-    /// Looks for pages of the file that are dirty and idle, each time from where the last look ended.
-    fn find(&self, shared: &Shared, file: FileId, most: usize) -> PagesToWrite {
+    /// Looks for pages of the file that are dirty and idle, each time from where the last look ended. Returns also whether some of those it
+    /// looked at are being written.
+    fn find(&self, shared: &Shared, file: FileId, most: usize) -> (Vec<Candidate>, bool) {
         let (extent, begin) = (shared.pool.size.extent(), self.next.load(Ordering::Relaxed));
         let (mut found, mut under_way) = (Vec::new(), false);
         for no in (0..extent).map(|step| FrameNo((begin % extent + step) % extent)) {
@@ -68,28 +61,22 @@ impl RoomMaker {
                 }
             }
         }
-        match found.is_empty() {
-            false => PagesToWrite::Idle(found),
-            true if under_way => PagesToWrite::UnderWay,
-            true => PagesToWrite::None,
-        }
+        (found, under_way)
     }
 
     /// Begins a round. Returns false if there is nothing to be waited for.
     fn begin(&self, shared: &Shared, file: FileId, wait: &mut RoomWait, waker: &Waker) -> bool {
         // One that is likely to be refused costs the disk, and its callers, little.
         let most = if shared.pool.dirty_counts.refuses(file) { 1 } else { ROUND };
-        match self.find(shared, file, most) {
-            PagesToWrite::Idle(mut pages) => {
-                let round = BatchStatus::that_wakes(waker.clone(), usize::MAX);
-                write_out(shared, &mut pages, Urgency::Demand, &mut Patience::Try, &round);
-                let has_begun = !round.is_untouched();
-                wait.round = has_begun.then_some(round);
-                has_begun
-            }
-            PagesToWrite::UnderWay => true,
-            PagesToWrite::None => false,
+        let (mut pages, under_way) = self.find(shared, file, most);
+        if pages.is_empty() {
+            return under_way;
         }
+        let round = BatchStatus::that_wakes(waker.clone(), usize::MAX);
+        write_out(shared, &mut pages, Urgency::Demand, &mut Patience::Try, &round);
+        let has_begun = !round.is_untouched();
+        wait.round = has_begun.then_some(round);
+        has_begun
     }
 }
 

@@ -20,7 +20,10 @@ pub(crate) fn pieces(pages: &[PageId], most: usize) -> Vec<Range<usize>> {
         }
         begin += of_file.len();
     }
-    pieces.sort_by(Piece::comes_before);
+    pieces.sort_by(|one, other| {
+        let share = |piece: &Piece, of: &Piece| piece.before as u128 * of.of as u128;
+        share(one, other).cmp(&share(other, one)).then(one.file.cmp(&other.file))
+    });
     pieces.into_iter().map(|piece| piece.range).collect()
 }
 
@@ -29,13 +32,6 @@ struct Piece {
     of: usize,
     file: FileId,
     range: Range<usize>,
-}
-
-impl Piece {
-    fn comes_before(&self, other: &Self) -> std::cmp::Ordering {
-        let (mine, others) = (self.before as u128 * other.of as u128, other.before as u128 * self.of as u128);
-        mine.cmp(&others).then(self.file.cmp(&other.file))
-    }
 }
 
 /// Returns when the piece behind `written` of `all` pages is due, counted from the beginning: the last page is due a little before

@@ -16,7 +16,7 @@ use read::ReadLease;
 pub(crate) use write::{WriteLease, WriteRun};
 
 use crate::{
-    buffer::frame::frames::Frames,
+    buffer::frame::{frames::Frames, pin::Pins},
     error::Error,
     io::{
         buffers::IoBuf,
@@ -37,6 +37,20 @@ pub(crate) enum PageLease {
     Write(WriteLease),
 }
 
+impl PageLease {
+    fn pins(&self) -> &Pins {
+        match self {
+            Self::Read(lease) => &lease.pins,
+            Self::Write(lease) => lease.pins(),
+        }
+    }
+}
+
+/// Returns how many bytes the pages have.
+fn bytes_of(pins: &Pins) -> usize {
+    pins.len() * pins.frames().page_size().bytes()
+}
+
 impl Lease for PageLease {
     fn buffer_count(&self) -> usize {
         match self {
@@ -53,17 +67,11 @@ impl Lease for PageLease {
     }
 
     fn bytes(&self) -> usize {
-        match self {
-            Self::Read(lease) => lease.bytes(),
-            Self::Write(lease) => lease.bytes(),
-        }
+        bytes_of(self.pins())
     }
 
     fn is_awaited(&self) -> bool {
-        match self {
-            Self::Read(lease) => lease.is_awaited(),
-            Self::Write(lease) => lease.is_awaited(),
-        }
+        self.pins().iter().any(|frame| frame.state.load().has_io_waiters())
     }
 
     /// Writes are sorted and combined before they come: a run of copies has all the neighbours that it could be joined to.

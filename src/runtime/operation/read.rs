@@ -25,7 +25,7 @@ use crate::{
     observe::{Counter, Counters},
     runtime::{
         file_table::FileTable,
-        operation::{PageLease, PageOperation, PageOperations, abandoned, buffer_at},
+        operation::{PageLease, PageOperation, PageOperations, abandoned, buffer_at, bytes_of},
     },
     sync::{
         Arc,
@@ -116,7 +116,7 @@ pub(crate) struct ReadLease {
     pool: Arc<Residency>,
     /// The page of the first frame; those of the other frames follow it, as both ends of the read [check](Self::assert_intact).
     first: PageId,
-    pins: Pins,
+    pub(super) pins: Pins,
     most: usize,
     /// Whether a codec must look at the pages before any caller does.
     to_verify: bool,
@@ -142,18 +142,9 @@ impl ReadLease {
         self.pins.len()
     }
 
-    pub(super) fn bytes(&self) -> usize {
-        self.pages() * self.pins.frames().page_size().bytes()
-    }
-
     /// Returns whether the pages of `next`, which follow, can be added.
     pub(super) fn can_append(&self, next: &Self) -> bool {
         self.pages() + next.pages() <= self.most.min(next.most)
-    }
-
-    /// Returns whether a caller waits for one of the pages.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.pins.iter().any(|frame| frame.state.load().has_io_waiters())
     }
 
     /// Returns the page at this place.
@@ -200,7 +191,7 @@ impl ReadLease {
     /// read than there is room for.
     fn assert_intact(&self, outcome: &io::Result<usize>) {
         let came = outcome.as_ref().map_or(0, |&came| came);
-        assert!(came <= self.bytes(), "more was read at {} than asked for", self.first);
+        assert!(came <= bytes_of(&self.pins), "more was read at {} than asked for", self.first);
         for (index, frame) in self.pins.iter().enumerate() {
             assert_eq!(frame.page(), self.page(index), "a frame changed its page while it was being read");
             assert_waits(frame);

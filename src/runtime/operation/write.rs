@@ -13,7 +13,7 @@ use crate::{
     id::{Lsn, PageId},
     io::{buffers::IoBuf, doublewrite::KeptCopies, file::File},
     observe::Counter,
-    runtime::operation::{abandoned, buffer_at},
+    runtime::operation::{abandoned, buffer_at, bytes_of},
     sync::{Arc, batch_status::Outstanding, waking::Wakers},
 };
 
@@ -154,13 +154,8 @@ impl WriteLease {
         self.end(Err(error), &mut Wakers::new());
     }
 
-    /// Returns whether a caller waits for one of the pages.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.run.pins.iter().any(|frame| frame.state.load().has_io_waiters())
-    }
-
-    pub(super) fn bytes(&self) -> usize {
-        self.run.pins.len() * self.run.pins.frames().page_size().bytes()
+    pub(super) fn pins(&self) -> &Pins {
+        &self.run.pins
     }
 
     /// Returns the number of buffers. Copies are one buffer, since they are one behind the other; pages in their frames are one
@@ -185,7 +180,7 @@ impl WriteLease {
 
     pub(super) fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers) {
         self.assert_intact();
-        let (pages, bytes) = (self.run.pins.len() as u64, self.bytes());
+        let (pages, bytes) = (self.run.pins.len() as u64, bytes_of(&self.run.pins));
         assert!(
             outcome.as_ref().map_or(true, |&went| went == bytes),
             "a part of a write passed for all of it"
