@@ -3,7 +3,7 @@
 //!
 //! Opening a file takes as long as its disk takes, so no lock is held meanwhile: a file that does not answer delays only calls that
 //! open the same file. Which file a path leads to is known only when it is open. So each call opens it, and then gets in line: the
-//! first one with this identity [reserves](Opening) it; the others wait for the outcome of that, and get an error if the file is
+//! first one with this identity [reserves](FileTable::reserve) it; the others wait for the outcome of that, and get an error if the file is
 //! open by then.
 //!
 //! What opening a file has found out, its length above all, may be out of date if the pool had the file open in between, and may
@@ -91,18 +91,35 @@ impl FileTable {
         check_other: impl Fn(&File, &File) -> Result<()>,
         prepare: impl FnOnce(&File) -> Result<()>,
     ) -> Result<Arc<File>> {
-        let opening = loop {
-            let opened = Try::begin(self);
+        let (file, opening) = loop {
+            let (departures, _known) = self.begin_opening();
             let file = {
                 let _held = seeded!("table_locked_while_a_file_is_opened").then(|| self.table.lock());
                 open()?
             };
-            if let Some(opening) = opened.reserve(file, &check_other)? {
+            if let Some(opening) = self.reserve(file, departures, &check_other)? {
                 break opening;
             }
         };
-        prepare(&opening.file)?;
-        Ok(opening.complete())
+        prepare(&file)?;
+        self.complete(&file);
+        drop(opening);
+        Ok(file)
+    }
+
+    /// Begins a call that opens a file and does not know yet which one it is, until the returned value is dropped. Returns also how many
+    /// files had left before.
+    fn begin_opening(&self) -> (u64, OnDrop<impl FnOnce()>) {
+        let mut table = self.table.lock();
+        table.tries += 1;
+        let known = OnDrop::of(|| {
+            let mut table = self.table.lock();
+            table.tries -= 1;
+            if table.tries == 0 {
+                table.departed.clear();
+            }
+        });
+        (table.departures, known)
     }
 
     /// Returns a value at whose drop the file leaves the table, also if its last steps panic.
@@ -117,38 +134,27 @@ impl FileTable {
     }
 }
 
-/// A call that opens a file and does not know yet which one it is.
-struct Try<'a> {
-    files: &'a FileTable,
-    /// How many files had left before it began.
-    departures: u64,
-}
-
-impl<'a> Try<'a> {
-    fn begin(files: &'a FileTable) -> Self {
-        let mut table = files.table.lock();
-        table.tries += 1;
-        Self { files, departures: table.departures }
-    }
-
-    /// Gives the file the next id, and keeps other calls from opening it. Waits while another call has it reserved. Returns `None`
-    /// if what is known of it may be out of date.
+impl FileTable {
+    /// Gives the file the next id, and keeps other calls from opening it until the returned value is dropped: it is open by then, or as if
+    /// it had never been opened. Waits while another call has it reserved. Returns `None` if what is known of it may be out of date,
+    /// since files have left after so many `departures`.
     fn reserve(
         &self,
         mut file: File,
+        departures: u64,
         check_other: impl Fn(&File, &File) -> Result<()>,
-    ) -> Result<Option<Opening<'a>>> {
+    ) -> Result<Option<(Arc<File>, OnDrop<impl FnOnce()>)>> {
         let is_same = |other: &Arc<File>| other.identity == file.identity;
-        let mut table = self.files.table.lock();
+        let mut table = self.table.lock();
         while table.opening.iter().any(|other| is_same(other) || check_other(&file, other).is_err()) {
-            table = self.files.opened.wait(table);
+            table = self.opened.wait(table);
         }
         if let Some(other) = table.files.values().find(|other| is_same(other)) {
             let (path, open_path) = (file.path.clone(), other.path.clone());
             return Err(Error::AlreadyOpen { path, file: other.id, open_path });
         }
         table.files.values().try_for_each(|other| check_other(&file, other))?;
-        if table.departed.get(&file.identity).is_some_and(|&at| at > self.departures)
+        if table.departed.get(&file.identity).is_some_and(|&at| at > departures)
             && !seeded!("file_that_has_left_not_opened_anew")
         {
             return Ok(None);
@@ -161,55 +167,32 @@ impl<'a> Try<'a> {
         (file.id, table.next) = (id, id.get() + 1);
         let file = Arc::new(file);
         table.opening.push(Arc::clone(&file));
-        Ok(Some(Opening { files: self.files, file }))
+        let reserved = Arc::clone(&file);
+        let opening = OnDrop::of(move || {
+            let mut table = self.table.lock();
+            if !seeded!("failed_opening_not_undone") {
+                table.opening.retain(|other| other.id != reserved.id);
+            }
+            if !table.files.contains_key(&reserved.id) {
+                // Other calls may know how long it was before this call has changed that.
+                table.note_departure(reserved.identity);
+            }
+            self.opened.notify_all();
+        });
+        Ok(Some((file, opening)))
     }
-}
 
-impl Drop for Try<'_> {
-    fn drop(&mut self) {
-        let mut table = self.files.table.lock();
-        table.tries -= 1;
-        if table.tries == 0 {
-            table.departed.clear();
-        }
-    }
-}
-
-/// A file that no other call can open: it is about to be open, or, if this is dropped before that, is as if it had never been
-/// opened.
-struct Opening<'a> {
-    files: &'a FileTable,
-    file: Arc<File>,
-}
-
-impl Opening<'_> {
-    fn complete(self) -> Arc<File> {
-        self.files.paths.insert(self.file.id, Arc::clone(&self.file.path));
-        let mut table = self.files.table.lock();
-        let same_place = |other: &&Arc<File>| hits::place_bit(other.id) == hits::place_bit(self.file.id);
+    fn complete(&self, file: &Arc<File>) {
+        self.paths.insert(file.id, Arc::clone(&file.path));
+        let mut table = self.table.lock();
+        let same_place = |other: &&Arc<File>| hits::place_bit(other.id) == hits::place_bit(file.id);
         for other in table.files.values().filter(same_place) {
             other.activity.share_hits();
-            self.file.activity.share_hits();
+            file.activity.share_hits();
         }
         // One that was open alone had no share.
         table.files.values().for_each(|other| other.read_budget.reset());
-        table.files.insert(self.file.id, Arc::clone(&self.file));
-        drop(table);
-        Arc::clone(&self.file)
-    }
-}
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        let mut table = self.files.table.lock();
-        if !seeded!("failed_opening_not_undone") {
-            table.opening.retain(|other| other.id != self.file.id);
-        }
-        if !table.files.contains_key(&self.file.id) {
-            // Other calls may know how long it was before this call has changed that.
-            table.note_departure(self.file.identity);
-        }
-        self.files.opened.notify_all();
+        table.files.insert(file.id, Arc::clone(file));
     }
 }
 
