@@ -7,10 +7,9 @@ use std::{
 
 use crate::{
     api::{
-        background::Background,
         builder::Builder,
         resize::{self, ResizeReport},
-        shutdown::{self, Shutdown},
+        shutdown::{self, Background, Shutdown},
     },
     buffer::page::PageAt,
     error::{Error, Result},

@@ -2,7 +2,6 @@
 //!
 //! Every public operation is in [`buffer_pool`], [`file_operations`] or [`insight`]; as a rule the work is done in `read`, `write` and `files`.
 
-pub(crate) mod background;
 pub(crate) mod buffer_pool;
 pub(crate) mod builder;
 mod file_operations;

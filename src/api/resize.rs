@@ -16,13 +16,10 @@
 //! left counts.
 
 use crate::{
-    buffer::{
-        frame::{frames::Frames, waiters::want::Want},
-        resizing::Retirement,
-        supply::shortage::Holder,
-    },
+    buffer::{frame::frames::Frames, resizing::Retirement, supply::shortage::Holder},
     error::{ConfigError, Error, Result},
     events::{self, spans},
+    files::drop_pages::wait_for_io,
     id::FrameNo,
     io::{method::Chunk, operation::Urgency},
     runtime::shared::Shared,
@@ -151,11 +148,8 @@ fn settle(shared: &Shared, frames: u32, tally: &Arc<BatchStatus>) -> Result<()> 
     tally.wait()?;
     for &no in &going {
         let frame = shared.pool.frame(no);
-        if Holder::of(frame.state.load()) == Holder::Disk
-            && let Ok(pin) = shared.pool.pin_unused(no, frame.page())
-        {
-            pin.wait_for_io(Want::ReadDone);
-            pin.wait_for_io(Want::WriteDone);
+        if Holder::of(frame.state.load()) == Holder::Disk {
+            wait_for_io(shared, no, frame.page());
         }
     }
     Ok(())

@@ -1,21 +1,65 @@
-//! The shutdown of a pool: everything is written to disk first, unless it is to be thrown away.
+//! The end of a pool: of its background work, the background writer and the threads of its jobs, and by a shutdown.
 //!
-//! Until the checkpoint is done the pool is open, and a shutdown that fails leaves it open. What other threads change too late for
+//! The background work ends with the last clone of the pool, or when the pool is shut down, and the thread that does that waits for it. What
+//! was begun continues to its end, in haste, and nothing new is begun. So once the pool is gone none of it writes any more, and its
+//! files may be opened again at once. How long that takes depends on the disk alone: none of it [waits for a
+//! caller](crate::sync::pool_end).
+//!
+//! The pool's own threads call wakers, logs and codecs, and any of those may hold the last clone. Such a thread only begins the
+//! end: what is under way ends by itself, and the last of it frees the pool's memory.
+//!
+//! At a shutdown everything is written to disk first, unless it is to be thrown away. Until the checkpoint is done the pool is open, and a shutdown that fails leaves it open. What other threads change too late for
 //! the checkpoint stays dirty and is counted; what they wrote meanwhile is synced at the end.
 
 use crate::{
-    api::background::Background,
     error::Result,
     events::{self, spans},
     files::extent,
     io::doublewrite::DoubleWrite,
     runtime::shared::Shared,
-    sync::{pool_end::EndStage, time},
+    sync::{Arc, pool_end::EndStage, thread, time},
     write::{
+        background_writer::WriterThread,
         checkpoint::{CheckpointOptions, CheckpointReport, checkpoint, sync_all},
         flush::FlushReport,
     },
 };
+
+pub(crate) struct Background {
+    writer: WriterThread,
+    pub(super) shared: Arc<Shared>,
+}
+
+impl Background {
+    pub(crate) fn start(shared: Arc<Shared>) -> Self {
+        Self { writer: WriterThread::start(&shared), shared }
+    }
+
+    /// Ends it, and returns when nothing is under way any more; on a thread of the pool it returns at once. Idempotent.
+    pub(crate) fn end(&self) {
+        let shared = &self.shared;
+        shared.end.reach(EndStage::Ending);
+        // Threads that pause see it now.
+        shared.checkpoints.wake_the_pausing();
+        shared.jobs.threads.wake_all();
+        shared.pool.clean_list.look_again();
+        let own = thread::current().id();
+        // A thread that runs this work, or something that the work waits for, would wait for itself.
+        if !(self.writer.is(own) || shared.jobs.threads.has(own) || shared.method.has(own)) {
+            self.writer.wait_until_gone();
+            shared.jobs.threads.wait_until_gone();
+        }
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // A forked process has none of these threads, and nothing to wait for.
+        if self.shared.pool.process.is_current() {
+            self.end();
+        }
+    }
+}
 
 /// What happens to dirty pages when a pool is shut down.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

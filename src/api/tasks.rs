@@ -13,9 +13,8 @@ use rustc_hash::FxHasher;
 
 use crate::{
     api::{
-        background::Background,
         buffer_pool::{BufferPool, ShutdownError},
-        shutdown::Shutdown,
+        shutdown::{Background, Shutdown},
     },
     buffer::memory::process::Process,
     error::{Callback, Error},

@@ -136,7 +136,7 @@ pub(crate) fn vacate_file<'a>(
 }
 
 /// Sleeps until the page's I/O is over, if the page is in this frame.
-fn wait_for_io(shared: &Shared, no: FrameNo, page: PageId) {
+pub(crate) fn wait_for_io(shared: &Shared, no: FrameNo, page: PageId) {
     if let Ok(pin) = shared.pool.pin_unused(no, page) {
         pin.wait_for_io(Want::ReadDone);
         pin.wait_for_io(Want::WriteDone);

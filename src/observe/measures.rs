@@ -76,13 +76,8 @@ impl Measures {
     }
 
     pub(crate) fn add(&self, measure: Measure, number: u64) {
-        self.live(measure).add(number);
-    }
-
-    /// Returns the histogram that the calling thread adds to.
-    fn live(&self, measure: Measure) -> &LiveHistogram {
         let shard = thread_index::current() % (self.live.len() / Measure::KINDS);
-        &self.live[shard * Measure::KINDS + measure as usize]
+        self.live[shard * Measure::KINDS + measure as usize].add(number);
     }
 
     /// Returns what was added so far, by all threads. What is being added meanwhile may or may not be in it.

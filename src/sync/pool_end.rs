@@ -4,14 +4,14 @@
 //! of a caller: a latch, the end of a pin, time. From [`EndStage::Ending`] on it does without, because the caller that it waits for
 //! may be the thread that waits for it. It reports what it could not have as [`Error::ShutDown`](crate::Error::ShutDown) or as it
 //! would after a long wait, and no change is lost by that. It waits for disks as before. Threads that sleep for long are
-//! [woken](crate::api::background) when a stage is reached.
+//! [woken](crate::api::shutdown) when a stage is reached.
 
 use std::task::{Poll, Waker};
 
 use crate::sync::{
     atomic::{AtomicU8, Ordering},
-    time::Instant,
-    wait::{Drive, PollStep},
+    time::{self, Instant},
+    wait::{self, RETRY},
 };
 
 /// How far a pool has come towards its end. What is true of one stage is true of all later ones.
@@ -47,38 +47,28 @@ impl PoolEnd {
     pub(crate) fn wait_for_callers<T>(
         &self,
         deadline: Instant,
-        step: impl FnMut(&Waker) -> Poll<T>,
+        mut step: impl FnMut(&Waker) -> Poll<T>,
     ) -> Option<T> {
-        CallerWait { end: self, step }.run_until(deadline).flatten()
-    }
-}
-
-/// A wait that ends with the pool.
-struct CallerWait<'e, F> {
-    end: &'e PoolEnd,
-    step: F,
-}
-
-impl<T, F: FnMut(&Waker) -> Poll<T>> PollStep for CallerWait<'_, F> {
-    type Output = Option<T>;
-
-    fn step(&mut self, _: Drive, waker: &Waker) -> Poll<Option<T>> {
-        let has_begun = || self.end.has_begun() && !seeded!("callers_waited_for_at_the_end");
-        match (self.step)(waker) {
+        let has_begun = || self.has_begun() && !seeded!("callers_waited_for_at_the_end");
+        let mut step = |waker: &Waker| match step(waker) {
             Poll::Pending if has_begun() => Poll::Ready(None),
             step => step.map(Some),
+        };
+        // Neither the end nor all that callers have wakes it for certain.
+        loop {
+            let look_again = time::now() + RETRY;
+            let waited = wait::block_until(look_again.min(deadline), &mut step);
+            if waited.is_some() || look_again >= deadline {
+                return waited.flatten();
+            }
         }
-    }
-
-    fn is_sure_of_its_wake_up(&self) -> bool {
-        false
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::time::{self, Duration};
+    use crate::sync::time::Duration;
 
     #[test]
     fn a_stage_that_was_reached_is_never_left() {

@@ -146,8 +146,11 @@ impl<L: Lease> OperationTable<L> {
         shown.into_iter().map(|shown| self.describe(shown, now)).collect()
     }
 
-    fn describe(&self, Shown { extent, since, submitted }: Shown, now: ClockReading) -> InFlight {
-        let Extent { op, page, bytes } = extent;
+    fn describe(
+        &self,
+        Shown { extent: Extent { op, page, bytes }, since, submitted }: Shown,
+        now: ClockReading,
+    ) -> InFlight {
         InFlight {
             op,
             page,
