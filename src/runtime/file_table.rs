@@ -52,6 +52,9 @@ struct Table {
 /// Equal for two paths to one file.
 type Identity = (u64, u64);
 
+/// A file that no other call opens, until the second part is dropped.
+type Reserved<F> = (Arc<File>, OnDrop<F>);
+
 impl FileTable {
     /// The id of a file that has none yet.
     pub(crate) const NO_ID: FileId = FileId(u32::MAX);
@@ -143,7 +146,7 @@ impl FileTable {
         mut file: File,
         departures: u64,
         check_other: impl Fn(&File, &File) -> Result<()>,
-    ) -> Result<Option<(Arc<File>, OnDrop<impl FnOnce()>)>> {
+    ) -> Result<Option<Reserved<impl FnOnce()>>> {
         let is_same = |other: &Arc<File>| other.identity == file.identity;
         let mut table = self.table.lock();
         while table.opening.iter().any(|other| is_same(other) || check_other(&file, other).is_err()) {
