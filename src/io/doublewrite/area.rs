@@ -16,7 +16,7 @@ use crate::{
         storage::Storage,
     },
     observe::Counters,
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 
 /// How much is read at once in search of records.
@@ -26,8 +26,6 @@ pub(super) struct Area {
     pub(super) file: File,
     pub(super) page_size: usize,
     pub(super) counters: Arc<Counters>,
-    /// The error of the first sync that failed. From then on, what is read and what is written may be on no disk.
-    failed: Mutex<Option<Error>>,
 }
 
 impl Area {
@@ -43,8 +41,7 @@ impl Area {
             let file = File::open(disk, FileId(u32::MAX), path, &options, page_size)?;
             file.check_lock().map(|()| file)
         })?;
-        let (page_size, counters) = (page_size.bytes(), Arc::clone(counters));
-        Ok(Self { file, page_size, counters, failed: Mutex::new(None) })
+        Ok(Self { file, page_size: page_size.bytes(), counters: Arc::clone(counters) })
     }
 
     /// Returns what its two halves say of themselves.
@@ -115,9 +112,10 @@ impl Area {
         self.zeros((PIECE / self.page_size).max(1))
     }
 
-    /// Returns an error where a sync of it failed: this pool neither reads nor writes it any more.
+    /// Returns an error where a sync of it failed: what is read and what is written may be on no disk from then on, and this pool does neither.
     pub(super) fn check(&self) -> Result<()> {
-        self.failed.lock().clone().filter(|_| !seeded!("failed_area_in_use")).map_or(Ok(()), Err)
+        let failed = self.file.failed_sync().filter(|_| !seeded!("failed_area_in_use"));
+        failed.map_or(Ok(()), |source| Err(self.file.error(IoOp::Sync, source)))
     }
 
     /// Fills the bytes from a unit on; behind the end of the file there are zeros.
@@ -142,14 +140,11 @@ impl Area {
     }
 
     pub(super) fn sync(&self) -> Result<()> {
-        let failed = match self.file.sync(&self.counters) {
-            Ok(_) => return Ok(()),
+        self.file.sync(&self.counters).map(drop).map_err(|error| match error {
             // The engine cannot open the area anew, as it can a file.
-            Err(Error::SyncPoisoned { source, .. }) => self.file.error(IoOp::Sync, source),
-            Err(error) => error,
-        };
-        *self.failed.lock() = Some(failed.clone());
-        Err(failed)
+            Error::SyncPoisoned { source, .. } => self.file.error(IoOp::Sync, source),
+            error => error,
+        })
     }
 
     pub(super) fn grow(&self, units: u32) -> Result<()> {

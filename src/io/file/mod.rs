@@ -46,7 +46,6 @@ use crate::{
     },
 };
 
-/// A file that a pool has open.
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) id: FileId,
@@ -63,7 +62,6 @@ pub(crate) struct File {
     pub(crate) tag: u64,
     /// The codec that seals the pages that are added to it, and verifies those that are read.
     pub(crate) codec: Option<Arc<dyn PageCodec>>,
-    /// Whether pages have their LSN in their bytes.
     pub(crate) keeps_lsn: bool,
     /// Whether pages of zeros are new ones, and not shown to the codec.
     pub(crate) sparse: bool,
@@ -199,6 +197,11 @@ impl File {
             state = self.sync_ended.wait(state);
         }
         state
+    }
+
+    /// Returns the error of the sync that has failed, if one has by now.
+    pub(crate) fn failed_sync(&self) -> Option<Arc<io::Error>> {
+        self.sync.lock().poison.clone()
     }
 
     /// Returns the error that every sync gives since one failed. Waits for one that is under way.
