@@ -137,10 +137,8 @@ impl Builder {
         }
     }
 
-    /// The time from which a request is slow, unless set.
     const SLOW_IO: Duration = Duration::from_secs(1);
 
-    /// The default size of a pool.
     const MEMORY: usize = 128 << 20;
 
     /// Sets the name of the pool, for the label `pool` of its metrics and for its `tracing` events: choose a different name for
@@ -375,7 +373,6 @@ impl Builder {
     }
 }
 
-/// Reports to `tracing` what an operator should know of a pool that was just built.
 fn tell_of_opening(pool: &str, config: &Config, report: &MethodReport) {
     let MethodReport { in_use, reason, fixed_buffers, fixed_files, .. } = report;
     let page_size = config.page_size.bytes() as u32;
@@ -390,7 +387,6 @@ fn tell_of_opening(pool: &str, config: &Config, report: &MethodReport) {
     }
 }
 
-/// Returns the name of a pool that was given none.
 fn next_name() -> Arc<str> {
     static BUILT: AtomicU64 = AtomicU64::new(0);
     (BUILT.fetch_add(1, Ordering::Relaxed) + 1).to_string().into()

@@ -95,7 +95,6 @@ impl FileCounts {
     }
 }
 
-/// Returns the open files, in the order in which they were opened.
 pub(crate) fn files(shared: &Shared) -> Vec<FileStats> {
     let open: Vec<Arc<File>> = shared.files.all().into_iter().filter(|file| !file.is_closed()).collect();
     let mut held: FxHashMap<FileId, (u32, u32)> = FxHashMap::default();

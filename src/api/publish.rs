@@ -17,7 +17,6 @@ use crate::{
     observe::{Counts, Latency},
 };
 
-/// The quantiles that are published for each latency.
 const QUANTILES: [(&str, f64); 3] = [("0.5", 0.5), ("0.99", 0.99), ("0.999", 0.999)];
 
 /// The bounds of the buckets of each latency: powers of two, in nanoseconds; from a microsecond to 8.6 s.

@@ -3,17 +3,14 @@
 //! *Growing*: the memory is taken and faulted in, then registered with the I/O method, and then the frames are handed out. So no
 //! thread ever has a frame whose memory a ring does not know. If a step fails, what was taken is given back.
 //!
-//! *Shrinking* goes the other way. First the dirty pages of the frames to be removed are written, and the transfers that the disk
-//! has of them are waited for, while all of them serve: a file whose disk does not answer takes no frame from other files. Then
-//! these frames get no new pages; their pages are found and used as before. Clean pages that no thread uses are dropped at once,
-//! those that were changed meanwhile are written, and pins are waited for. If the disk still has some of them after a while, all
-//! are put back, and shrinking begins again, with more patience. When the last frame is retired, no pin, latch or I/O is left on
-//! any of them: then the kernel is told to unregister their memory, and then it is given back. If one frame cannot be removed, all
-//! are put back: the pages written meanwhile make the next try shorter.
+//! *Shrinking* goes the other way. First the dirty pages of the frames to be removed are written, and their transfers waited for, while all of
+//! them serve: a file whose disk does not answer takes no frame from other files. Then these frames get no new pages; their pages are found and
+//! used as before, until no thread uses them. If the disk still has some of them after a while, all are put back, and shrinking begins again,
+//! with more patience. When the last frame is retired, the kernel is told to unregister their memory, and then it is given back. If one frame
+//! cannot be removed, all are put back: the pages written meanwhile make the next try shorter.
 //!
-//! A resize waits with no latch in hand, and for pins only for a bounded time: so a thread may shrink a pool whose pages it holds,
-//! and gets an error. It waits for the disk as long as the disk takes: only time in which the disk has none of the frames that are
-//! left counts.
+//! A resize waits with no latch in hand, and for pins only for a bounded time: so a thread may shrink a pool whose pages it holds, and gets an
+//! error. For the disk it waits as long as that takes.
 
 use crate::{
     buffer::{frame::frames::Frames, resizing::Retirement, supply::shortage::Holder},
@@ -61,7 +58,6 @@ pub struct ResizeReport {
     pub took: Duration,
 }
 
-/// Sets the pool's number of frames.
 pub(crate) fn resize(shared: &Shared, frames: u32) -> Result<ResizeReport> {
     let pool = &shared.counters.pool;
     let _span = spans::resize(pool, frames);

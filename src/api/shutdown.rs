@@ -1,15 +1,11 @@
-//! The end of a pool: of its background work, the background writer and the threads of its jobs, and by a shutdown.
+//! The end of a pool: of its background work (the background writer, and the threads of its jobs), and the one that is asked for.
 //!
-//! The background work ends with the last clone of the pool, or when the pool is shut down, and the thread that does that waits for it. What
-//! was begun continues to its end, in haste, and nothing new is begun. So once the pool is gone none of it writes any more, and its
-//! files may be opened again at once. How long that takes depends on the disk alone: none of it [waits for a
-//! caller](crate::sync::pool_end).
+//! The thread that ends the background work waits for it, for as long as [`BufferPool`](crate::BufferPool) says. A thread of the pool
+//! itself calls wakers, logs and codecs, and any of those may hold the last clone: it only begins the end. What is under way ends by itself,
+//! and the last of it frees the pool's memory.
 //!
-//! The pool's own threads call wakers, logs and codecs, and any of those may hold the last clone. Such a thread only begins the
-//! end: what is under way ends by itself, and the last of it frees the pool's memory.
-//!
-//! At a shutdown everything is written to disk first, unless it is to be thrown away. Until the checkpoint is done the pool is open, and a shutdown that fails leaves it open. What other threads change too late for
-//! the checkpoint stays dirty and is counted; what they wrote meanwhile is synced at the end.
+//! At a shutdown everything is written first, unless it is to be thrown away, with the pool open until the checkpoint is done. What other
+//! threads change too late for that stays dirty and is counted; what they wrote meanwhile is synced at the end.
 
 use crate::{
     error::Result,

@@ -88,7 +88,6 @@ impl FileInfo {
     }
 }
 
-/// Opens a file, and extends it if the options ask for that.
 pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Result<FileId> {
     shared.check_process()?;
     let _span = spans::open_file(&shared.counters.pool, path);
@@ -97,7 +96,6 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
     Ok(file.id)
 }
 
-/// Reports to `tracing` what an operator should know of a file that was just opened.
 fn tell_of_opening(shared: &Shared, file: &File) {
     let (pool, info) = (&shared.counters.pool, FileInfo::of(shared, file));
     events::file_opened(pool, file.id, &file.path, info.blocks, info.read_only, info.direct);
@@ -163,7 +161,6 @@ fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<(), WhyNot>> {
     }
 }
 
-/// Returns the open file, if it may be changed.
 fn writable(shared: &Shared, id: FileId) -> Result<Arc<File>> {
     shared.check_open()?;
     let file = shared.files.open_file(id)?;

@@ -92,6 +92,7 @@ pub(crate) fn name_and_settings(text: &str) -> Result<NameAndSettings<'_>, Strin
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use]
 pub struct UringOptions {
     /// The most requests in flight at once, 1 to 4096; the completion queue always has room for all of them. One file gets three
     /// quarters of it, and so do reads that no caller waits for. 256 unless set: even the share of a single file is more than
@@ -115,28 +116,24 @@ impl Default for UringOptions {
 
 impl UringOptions {
     /// Sets the most requests in flight. Example: [`UringOptions`].
-    #[must_use]
     pub fn queue_depth(mut self, requests: u32) -> Self {
         self.queue_depth = requests;
         self
     }
 
     /// Sets whether frames are registered. Example: [`UringOptions`].
-    #[must_use]
     pub fn fixed_buffers(mut self, fallback: Fallback) -> Self {
         self.fixed_buffers = fallback;
         self
     }
 
     /// Sets whether files are registered. Example: [`UringOptions`].
-    #[must_use]
     pub fn fixed_files(mut self, fallback: Fallback) -> Self {
         self.fixed_files = fallback;
         self
     }
 
     /// Sets how many submission workers there are. Example: [`UringOptions`].
-    #[must_use]
     pub fn workers(mut self, workers: u32) -> Self {
         self.workers = workers;
         self

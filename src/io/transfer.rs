@@ -27,7 +27,6 @@ pub(crate) enum TransferStep {
     Resume,
 }
 
-/// How far a transfer has come.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Progress {
     direction: Direction,

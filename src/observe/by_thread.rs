@@ -12,7 +12,6 @@ pub(super) const ROWS: usize = 64;
 
 type Row<const N: usize> = CachePadded<[AtomicU64; N]>;
 
-/// `N` counters.
 pub(super) struct ByThread<const N: usize> {
     own: Box<[Row<N>; ROWS]>,
     shared: Row<N>,

@@ -10,16 +10,13 @@ use crate::observe::{
     thread_index,
 };
 
-/// What one pool counts and measures.
 pub(crate) struct Counters {
-    /// The name of the pool.
     pub(crate) pool: Arc<str>,
     /// The nanoseconds from which a request or a sync is slow.
     slow_nanos: u64,
     counters: ByThread<{ Counter::KINDS }>,
     /// Pages that callers found ready.
     pub(crate) hits: Hits,
-    /// The histograms.
     pub(crate) measures: Measures,
 }
 
@@ -62,7 +59,6 @@ impl Counters {
         Counts::of(self.hits.all(), |counter| self.get(counter))
     }
 
-    /// Returns the bytes that counting takes.
     pub(crate) fn memory(&self) -> usize {
         size_of::<Self>() + self.counters.memory() + self.hits.memory() + self.measures.memory()
     }

@@ -11,9 +11,7 @@ pub(crate) struct FileActivity {
     pub(crate) misses: AtomicU64,
     pub(crate) joins: AtomicU64,
     pub(crate) prefetches: AtomicU64,
-    /// Reads, writes and syncs that failed.
     pub(crate) failures: AtomicU64,
-    /// Pages that were read, and that the codec refused.
     pub(crate) corrupt_pages: AtomicU64,
     pub(crate) reads: RequestsOfFile,
     pub(crate) writes: RequestsOfFile,

@@ -13,10 +13,8 @@ const STEP_BITS: u32 = 3;
 /// Numbers from 2^37 on share the last bucket, which has no others; as nanoseconds that is a little over two minutes.
 const BITS: u32 = 37;
 
-/// The number of buckets.
 pub(crate) const BUCKETS: usize = (((BITS - STEP_BITS + 1) as usize) << STEP_BITS) + 1;
 
-/// Returns the bucket of a number.
 #[inline]
 pub(crate) fn bucket_of(number: u64) -> usize {
     let shift = (u64::BITS - STEP_BITS - 1).saturating_sub(number.leading_zeros());
@@ -24,7 +22,6 @@ pub(crate) fn bucket_of(number: u64) -> usize {
     (bucket as usize).min(BUCKETS - 1)
 }
 
-/// Returns the lowest number in a bucket.
 fn lowest(bucket: usize) -> u64 {
     let bucket = bucket as u64;
     let shift = (bucket / STEPS).saturating_sub(1);

@@ -33,7 +33,6 @@ impl Hits {
         self.0.add(thread, place_of(file), n);
     }
 
-    /// Returns the hits of all files.
     pub(crate) fn all(&self) -> u64 {
         (0..PLACES).map(|place| self.0.get(place)).fold(0, u64::wrapping_add)
     }

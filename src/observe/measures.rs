@@ -58,7 +58,6 @@ impl LiveHistogram {
 /// The most shards. Few threads do I/O, and an I/O is long beside an addition that another thread delays.
 const SHARDS_MAX: usize = 4;
 
-/// The histograms of one pool.
 pub(crate) struct Measures {
     /// Each kind of the first shard, then of the next.
     live: Box<[LiveHistogram]>,

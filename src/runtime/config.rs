@@ -122,12 +122,9 @@ pub(crate) struct Marks {
     pub(crate) high: usize,
 }
 
-/// A pool's options, checked.
 #[derive(Clone)]
 pub(crate) struct Config {
-    /// The initial number of frames.
     pub(crate) frames: u32,
-    /// The most frames that there may be.
     pub(crate) frames_at_most: u32,
     pub(crate) page_size: PageSize,
     pub(crate) io_method: IoMethod,
@@ -150,10 +147,8 @@ impl Config {
     /// The default limit of a request, as in PostgreSQL's `io_combine_limit`.
     pub(crate) const COMBINE_LIMIT: usize = 128 << 10;
 
-    /// How long a fetch waits for a frame, unless set.
     pub(crate) const FRAME_WAIT: Duration = Duration::from_secs(1);
 
-    /// How long a fetch that needs a frame waits for a disk that completes nothing, unless set.
     pub(crate) const DISK_WAIT: Duration = Duration::from_secs(60);
 
     pub(crate) fn scheduling(&self) -> Scheduling {

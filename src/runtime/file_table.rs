@@ -24,13 +24,11 @@ use crate::{
     sync::{Arc, Condvar, Mutex, on_drop::OnDrop},
 };
 
-/// Open files by id.
 #[derive(Default)]
 pub(crate) struct FileTable {
     table: Mutex<Table>,
     /// The opening of a file is over.
     opened: Condvar,
-    /// The paths of the open files.
     paths: Arc<SparseMap<FileId, Arc<Path>>>,
 }
 
@@ -69,7 +67,6 @@ impl FileTable {
         self.table.lock().files.get(&id).cloned()
     }
 
-    /// Returns the open file, or an error if it is not open.
     pub(crate) fn open_file(&self, id: FileId) -> Result<Arc<File>> {
         self.for_write_out(id).filter(|file| !file.is_closed()).ok_or(Error::NotOpen { file: id })
     }

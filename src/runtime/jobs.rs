@@ -1,14 +1,11 @@
 //! A few threads that run what tasks cannot wait for themselves: checkpoints, flushes, truncations.
 //!
-//! Started when there is work, and ended after a while without, so a pool that is only used from threads, or is idle, has none.
-//! They own nothing: a job brings what it needs. When the pool ends no new job is taken, jobs that were taken are done, and the
-//! threads end at once.
+//! They own nothing: a job brings what it needs. When the pool ends no new job is taken, and jobs that were taken are done.
 //!
 //! **Jobs that wait for one thing never have all threads** (C6). A job that waits for a caller's latch may wait for a task that
 //! waits for another job: the task splits a node, and extends the file with the node latched, while a checkpoint waits for that
 //! latch. And a file whose disk does not answer keeps all jobs that wait for it, as does a folder in which files are opened. So at
-//! most three jobs run that wait for the same thing, and the threads are enough for several files that do not answer. The oldest
-//! job that may begin is the next.
+//! most three jobs run that wait for the same thing. The oldest job that may begin is the next.
 
 use std::collections::VecDeque;
 
@@ -36,7 +33,6 @@ const LIMITS: ThreadLimits =
 
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
-/// What a job may have to wait for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum WaitsFor {
     /// The callers that use the pool: a latch or a pin of any page, or a turn.
@@ -55,7 +51,6 @@ pub(crate) struct JobPool {
     pub(crate) threads: ThreadPool<JobWorkload>,
 }
 
-/// Jobs, as the work of a pool of threads.
 pub(crate) struct JobWorkload {
     end: Arc<PoolEnd>,
 }

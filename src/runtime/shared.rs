@@ -87,7 +87,6 @@ impl Shared {
         of_file.fetch_add(pages, Ordering::Relaxed);
     }
 
-    /// Returns the number of dirty pages.
     pub(crate) fn dirty_pages(&self) -> u64 {
         self.pool.frames.iter().filter(|(_, frame)| frame.state.load().is_dirty()).count() as u64
     }

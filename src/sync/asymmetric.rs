@@ -34,7 +34,7 @@ pub(crate) fn heavy() {
 /// Returns whether this process has the fence. The answer is the same as long as the process lives.
 pub(crate) fn is_available() -> bool {
     #[cfg(target_os = "linux")]
-    return IS_SYMMETRIC || kernel::is_registered();
+    return IS_SYMMETRIC || *kernel::IS_REGISTERED;
     #[cfg(not(target_os = "linux"))]
     true
 }
@@ -48,10 +48,7 @@ mod kernel {
     /// How long a store takes at the most to be seen by all cores, by far: it leaves a core's buffer within microseconds.
     const STORES_ARE_SEEN: Duration = Duration::from_millis(1);
 
-    pub(super) fn is_registered() -> bool {
-        static IS_REGISTERED: LazyLock<bool> = LazyLock::new(register);
-        *IS_REGISTERED
-    }
+    pub(super) static IS_REGISTERED: LazyLock<bool> = LazyLock::new(register);
 
     fn register() -> bool {
         membarrier(MembarrierCommand::RegisterPrivateExpedited).is_ok()

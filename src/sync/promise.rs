@@ -79,7 +79,6 @@ impl<W, T> LazyWork<W, T> {
         polled
     }
 
-    /// Returns how far it has come.
     pub(crate) fn stage(&self) -> &'static str {
         match self {
             Self::Idle(_) => "not started",

@@ -23,11 +23,9 @@ use crate::sync::{
     time::{self, Duration},
 };
 
-/// What the threads of a pool do.
 pub(crate) trait Workload: Send + Sync + Sized + 'static {
     /// The waiting work, under the pool's lock.
     type Queue: Send;
-    /// A piece of work.
     type Work;
 
     /// Takes the next piece that may begin.
@@ -46,7 +44,6 @@ pub(crate) trait Workload: Send + Sync + Sized + 'static {
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct ThreadLimits {
     pub(crate) name: &'static str,
-    /// The most threads at once.
     pub(crate) most: usize,
     /// How long a thread stays without work; `None`: for ever.
     pub(crate) idle: Option<Duration>,
@@ -60,7 +57,6 @@ struct ThreadPoolShared<W: Workload> {
     state: Mutex<ThreadPoolState<W::Queue>>,
     /// A sleeping thread was called, or the workload may be finished.
     called: Condvar,
-    /// A thread has ended.
     gone: Condvar,
 }
 
@@ -176,7 +172,6 @@ impl<W: Workload> ThreadPool<W> {
         }
     }
 
-    /// Returns whether this is one of the threads.
     pub(crate) fn has(&self, thread: ThreadId) -> bool {
         self.lock().threads.contains(&thread)
     }

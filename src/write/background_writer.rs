@@ -1,23 +1,19 @@
 //! The background writer: keeps frames clean before they are wanted, so that a miss takes one and never writes.
 //!
-//! One thread for the pool. It looks for victims in place of the fetches. Clean victims go to the list of
-//! [ready](crate::buffer::frame::clean_list) frames. Dirty ones are written, some sixty at a time, and go there when they are
-//! clean: at once, each by itself, if fetches wait, else with their batch. The next ones are begun before the last are over, so
-//! that frames become ready at an even rate. Dirty neighbours in the file that are not used go into the same request: they would
-//! soon be victims. The number kept ready follows [demand](super::clean_target). Without demand the thread sleeps: only a fetch
-//! that has taken a frame and found few left wakes it. If as many victims as the pool has frames were clean one after the other it
-//! pauses: to set clean frames aside saves no fetch anything. The first dirty victim that a fetch meets ends the pause.
+//! One thread for the pool looks for victims in place of the fetches. Clean victims go to the list of [ready](crate::buffer::frame::clean_list)
+//! frames. Dirty ones are written, some sixty at a time, with dirty neighbours that are not used: they would soon be victims. They are set aside
+//! when they are clean: at once, each by itself, if fetches wait, else with their batch. The next ones are begun before the last are over, so
+//! that frames become ready at an even rate, as many as there is [demand](super::clean_target) for. If as many victims as the pool has frames
+//! were clean one after the other it pauses, until a fetch meets a dirty one: to set clean frames aside saves no fetch anything.
 //!
-//! It never waits for one batch alone: it handles the first one that is over. A batch that has not ended after a [while](STALLED)
-//! does not count any more, and no victims of its files are written until it is over. So a file that does not answer delays no
-//! other. (With [`IoMethod::Sync`](crate::IoMethod::Sync) this thread transfers by itself and waits for each write. Fetches then
-//! detect that, and write for themselves.)
+//! It never waits for one batch alone. A batch that has not ended after a [while](STALLED) does not count any more, and no victims of its files
+//! are written until it is over: so a file that does not answer delays no other. (With [`IoMethod::Sync`](crate::IoMethod::Sync) this thread
+//! waits for each write. Fetches then detect that, and write for themselves.)
 //!
-//! It never delays another thread: it only tries latches, and a fetch that gets no frame from it writes for itself after a moment.
-//! After a failure it pauses, longer each time, whatever the demand: it does not try a broken disk in a loop. Meanwhile there is no
-//! mark, and fetches do not count on it.
+//! It never delays another thread: it only tries latches, and a fetch that gets no frame from it writes for itself after a moment. After a
+//! failure it pauses, longer each time, whatever the demand, and fetches do not count on it meanwhile.
 //!
-//! It ends with the last clone of the pool, before anything that it works on. Lock order: the handle's lock is taken alone.
+//! Lock order: the handle's lock is taken alone.
 
 use std::mem;
 
@@ -66,7 +62,6 @@ const BATCH_PAGES: usize = 4 * BATCH;
 /// The pause after a first failure, and after many.
 const REST: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
-/// The background writer as its pool sees it.
 pub(crate) struct WriterThread {
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
@@ -115,7 +110,6 @@ struct Cleaner {
     pause: Pause,
 }
 
-/// Victims whose write has begun.
 struct CleaningBatch {
     /// Those that were not set aside since.
     victims: Vec<FrameNo>,

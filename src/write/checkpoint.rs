@@ -1,19 +1,15 @@
 //! Checkpoints: which pages are written, and how their files are synced.
 //!
 //! A checkpoint takes the pages that may hold changes at its start: those that are dirty, those whose write is under way (it may
-//! fail), and those that a thread is changing (the change becomes known when the guard ends). Other calls continue meanwhile. When every
-//! write has ended, each file with unsynced writes is synced once.
+//! fail), and those that a thread is changing (the change becomes known when the guard ends). When every write has ended, each file with
+//! unsynced writes is synced once.
 //!
 //! **Syncs go side by side**, since each waits for a device and nothing else. Those of asynchronous files are started first, which takes
-//! no thread: all are under way at once, up to 256, since a sync of a store far away takes long and costs this machine nothing. Of the
-//! other files the calling thread takes one after another, and job threads, as far as there are any, take others. The calling thread does
-//! not rely on them: it syncs the files that no other thread takes, so this ends even if every job thread waits for something.
+//! no thread. Of the other files the calling thread takes one after another, and job threads, as far as there are any, take others: so this
+//! ends even if every job thread waits for something.
 //!
 //! Checkpoints take turns. One that is spread over a time hurries as soon as another waits, so that an urgent checkpoint does not
-//! wait for one that is not. One whose completion is dropped after it was begun continues to its end.
-//!
-//! A thread that holds a write guard waits for itself here, for as long as [write-out](super::write_out) waits for a page that is
-//! being changed. Then that page is an error, and all other pages are written. Lock order: the lock of the syncs' outcome is taken alone.
+//! wait for one that is not. Lock order: the lock of the syncs' outcome is taken alone.
 
 use std::time::Duration;
 
@@ -58,6 +54,7 @@ const STARTED_AT_ONCE: usize = 256;
 /// ```
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use]
 pub struct CheckpointOptions {
     /// The time over which the writes are spread evenly; the syncs come after it. `None`: as fast as the disk takes them.
     pub spread_over: Option<Duration>,
@@ -65,14 +62,12 @@ pub struct CheckpointOptions {
 
 impl CheckpointOptions {
     /// Makes options for a checkpoint as fast as the disk takes it. Example: [`CheckpointOptions`].
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Spreads the writes evenly over `time`, so that they leave the device to other work. If another checkpoint is asked for
     /// meanwhile (or the pool is shut down), the other pages are written at once. Example: [`CheckpointOptions`].
-    #[must_use]
     pub fn spread_over(mut self, time: Duration) -> Self {
         self.spread_over = Some(time);
         self
@@ -98,7 +93,6 @@ pub struct CheckpointReport {
     pub took: Duration,
 }
 
-/// Writes and syncs everything that was dirty at the start.
 pub(crate) fn checkpoint(shared: &Shared, options: CheckpointOptions) -> Result<CheckpointReport> {
     let (begun, pool) = (time::now(), &shared.counters.pool);
     let _span = spans::checkpoint(pool, options.spread_over);

@@ -12,7 +12,6 @@ const DECAY: usize = 16;
 /// Rounds of demand that are kept ready.
 const ROUNDS: usize = 2;
 
-/// What is known of the demand.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct CleanTarget {
     marks: Marks,

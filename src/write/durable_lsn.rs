@@ -131,7 +131,6 @@ impl DurableLsn {
         Lsn(self.durable.load(Ordering::Acquire))
     }
 
-    /// Returns how many threads and tasks wait now.
     #[cfg(all(test, not(loom)))]
     fn waiters(&self) -> usize {
         self.waiting.lock().wakers.len()

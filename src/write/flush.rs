@@ -31,7 +31,6 @@ pub(crate) fn flush_page(shared: &Shared, page: PageId) -> Result<()> {
     flush_candidates(shared, find_changed(shared, page).into_iter().collect()).map(drop)
 }
 
-/// Writes these pages to their files, without a sync.
 pub(crate) fn flush_many(shared: &Shared, pages: &[PageId]) -> Result<FlushReport> {
     shared.check_open()?;
     let begun = time::now();
@@ -54,7 +53,6 @@ fn flush_and_report(shared: &Shared, begun: Instant, changed: Vec<Candidate>) ->
     Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
 }
 
-/// Writes all of a file's dirty pages, without a sync.
 pub(crate) fn flush_file(shared: &Shared, file: FileId) -> Result<FlushReport> {
     shared.check_open()?;
     let file = shared.files.open_file(file)?;
@@ -68,7 +66,6 @@ pub(crate) fn flush_idle(shared: &Shared, file: &File) -> Result<()> {
     write_all(shared, changed, Urgency::Demand, Patience::Try, None).map(drop)
 }
 
-/// Makes durable what was written to the file so far. Returns whether there was anything.
 pub(crate) fn sync_file(shared: &Shared, file: FileId) -> Result<bool> {
     shared.check_open()?;
     let file = shared.files.open_file(file)?;

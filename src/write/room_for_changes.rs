@@ -24,7 +24,6 @@ use crate::{
     write::write_out::{Candidate, Patience, write_out},
 };
 
-/// The most pages of a round.
 const ROUND: usize = 64;
 
 /// How long a disk must refuse writes, with a try at the end of it, before a change is refused.

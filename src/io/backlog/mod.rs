@@ -34,7 +34,6 @@ const JOIN_WINDOW: usize = 8;
 /// How many places are checked, with each request that goes, for requests that a caller waits for by now.
 const LOOKS: usize = 8;
 
-/// How much a backlog holds and lets go at once.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct BacklogLimits {
     pub(crate) waiting: usize,
@@ -77,7 +76,6 @@ pub(crate) struct Backlog<L: Lease> {
     files: FxHashMap<FileId, FileQueue>,
     /// Files that have something to start, by urgency. Some may have reached their share since.
     turns: [VecDeque<FileId>; Urgency::KINDS],
-    /// How many demands wait.
     demands: usize,
     /// How many of those that wait are bounded by [`BacklogLimits::waiting`].
     crowd: usize,
@@ -300,7 +298,6 @@ impl<L: Lease> Backlog<L> {
         mem::take(&mut self.queued).into_iter().map(|(_, waiting)| waiting.operation).collect()
     }
 
-    /// Returns whether there is anything of this file.
     #[cfg(test)]
     pub(crate) fn knows(&self, file: FileId) -> bool {
         self.files.contains_key(&file)
@@ -371,7 +368,6 @@ impl FileQueue {
         }
     }
 
-    /// Returns whether it may start a request of this urgency.
     fn may_start(&self, urgency: Urgency) -> bool {
         self.in_flight[urgency as usize] < self.most[urgency as usize]
             && self.all_in_flight() < self.most[Urgency::Demand as usize]

@@ -35,7 +35,6 @@ const ENTRY: usize = 16;
 /// More than any batch has: a header that announces more was never written.
 const MOST_ENTRIES: usize = 1 << 16;
 
-/// The units of the two headers.
 pub(super) const HEADERS: u32 = 2;
 
 pub(super) fn checksum(bytes: &[u8]) -> u32 {

@@ -1,9 +1,6 @@
 //! Torn-page protection: copies of pages go to an area of their own, and are durable there, before the pages go to their places.
-//! Whatever a crash tears can be put right from its copy.
-//!
-//! A disk writes sectors, a page has several, and a power cut may leave some of them old and some new. Recovery from a log that
-//! says what changed *in* a page needs a page that is one or the other. PostgreSQL keeps whole pages in its log for that; this is
-//! InnoDB's way, for engines whose log has none.
+//! Whatever a crash tears can be put right from its copy. PostgreSQL keeps whole pages in its log for that; this is InnoDB's way, for engines
+//! whose log says what changed *in* a page, and has none.
 //!
 //! The [area](layout) has two halves, which are filled in turn; the [ledger] knows what they hold and what may come next. A batch
 //! of pages is one write, however many runs it has, and shares its sync with other batches that come at the same time. The area and

@@ -95,7 +95,6 @@ pub enum TornPages {
 }
 
 impl TornPages {
-    /// Returns the area for copies, where one is wanted.
     pub(crate) fn area(&self) -> Option<&DoubleWriteArea> {
         match self {
             Self::DoubleWrite(area) | Self::AtomicOrDoubleWrite(area) => Some(area),
@@ -149,6 +148,7 @@ impl FromStr for TornPages {
 /// The file in which copies of pages go first. See [`TornPages`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use]
 pub struct DoubleWriteArea {
     /// Where it is: a regular file that no other pool uses, made where there is none. One that is neither empty nor an area for pages of
     /// this size is refused, and left as it is.
@@ -167,13 +167,11 @@ impl DoubleWriteArea {
     const DEFAULT_BYTES: usize = 32 << 20;
 
     /// Makes an area of 32 MiB. Example: [`TornPages`].
-    #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), bytes: Self::DEFAULT_BYTES }
     }
 
     /// Sets the size of the area, in bytes. Example: [`TornPages`].
-    #[must_use]
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
         self

@@ -15,7 +15,6 @@ use crate::error::{Error, Result};
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GrowthTicket(u64);
 
-/// How much is zeroed at once.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
     /// What all in line wish for, and a step ahead.

@@ -37,6 +37,7 @@ use crate::{error::ConfigError, io::options::Fallback};
 /// ```
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[must_use]
 pub struct OpenOptions {
     /// Whether the file is created where there is none.
     ///
@@ -123,90 +124,77 @@ impl Default for OpenOptions {
 
 impl OpenOptions {
     /// Makes options for an existing file, read and written, direct where that works. Example: [`OpenOptions`].
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Sets whether the file is created where there is none. Example: [`OpenOptions`].
-    #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
     /// Sets whether the file's name is made durable when it is opened and when it is removed. Example: [`OpenOptions`].
-    #[must_use]
     pub fn durable_name(mut self, durable: bool) -> Self {
         self.durable_name = durable;
         self
     }
 
     /// Sets the permissions of a file that is created. Example: [`OpenOptions`].
-    #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
     /// Sets whether the file is opened for reading only. Example: [`OpenOptions`].
-    #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
     /// Sets whether other pools are kept from opening the file. Example: [`OpenOptions`].
-    #[must_use]
     pub fn lock(mut self, lock: Fallback) -> Self {
         self.lock = lock;
         self
     }
 
     /// Sets whether transfers bypass the system's page cache. Example: [`OpenOptions`].
-    #[must_use]
     pub fn direct(mut self, direct: Fallback) -> Self {
         self.direct = direct;
         self
     }
 
     /// Sets the least number of blocks, to which the file is grown before it is used. Example: [`OpenOptions`].
-    #[must_use]
     pub fn initial_blocks(mut self, blocks: u32) -> Self {
         self.initial_blocks = blocks;
         self
     }
 
     /// Sets how many blocks are zeroed ahead on disk whenever the file grows. Example: [`OpenOptions`].
-    #[must_use]
     pub fn grow_by_blocks(mut self, blocks: u32) -> Self {
         self.grow_by_blocks = blocks;
         self
     }
 
     /// Sets whether pages of zeros are taken for new ones. Example: [`OpenOptions`].
-    #[must_use]
     pub fn sparse(mut self, sparse: bool) -> Self {
         self.sparse = sparse;
         self
     }
 
     /// Sets whether the file's pages keep their LSN where the pool was told. Example: [`OpenOptions`].
-    #[must_use]
     pub fn page_lsn(mut self, page_lsn: bool) -> Self {
         self.page_lsn = page_lsn;
         self
     }
 
     /// Sets the engine's own lasting number for the file. Example: [`OpenOptions`].
-    #[must_use]
     pub fn tag(mut self, tag: u64) -> Self {
         self.tag = Some(tag);
         self
     }
 
     /// Sets the most reads and writes of pages in flight for the file. Example: [`OpenOptions`].
-    #[must_use]
     pub fn max_in_flight(mut self, requests: NonZeroU32) -> Self {
         self.max_in_flight = Some(requests);
         self

@@ -55,7 +55,6 @@ struct QueueState<L: Lease> {
     resumed: Vec<Operation<L>>,
     /// Requests that were started, and whose waiters were not all woken yet.
     under_way: usize,
-    /// Threads that start requests.
     starters: SmallVec<[ThreadId; 8]>,
     /// Threads that end requests, once for each.
     enders: SmallVec<[ThreadId; 8]>,

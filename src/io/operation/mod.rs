@@ -52,7 +52,6 @@ pub(crate) trait Lease: Send + Sized + 'static {
         (0..self.buffer_count()).map(|index| self.buffer(index))
     }
 
-    /// Returns the bytes of all buffers.
     fn bytes(&self) -> usize {
         self.buffers().map(|buf| buf.len as usize).sum()
     }
@@ -85,7 +84,6 @@ pub(crate) enum Urgency {
 }
 
 impl Urgency {
-    /// How many there are.
     pub(in crate::io) const KINDS: usize = 3;
     pub(in crate::io) const ALL: [Self; Self::KINDS] = [Self::Demand, Self::Background, Self::Writeback];
 }
@@ -106,7 +104,6 @@ struct OperationMemory<L: Lease> {
     transfer: Option<Transfer<L>>,
 }
 
-/// What an operation transfers, and how far it has come.
 pub(crate) struct Transfer<L: Lease> {
     /// Dropped first: the file is kept open for it.
     pub(crate) lease: L,
@@ -121,7 +118,6 @@ pub(crate) struct Transfer<L: Lease> {
     pub(in crate::io) submission: u32,
     /// How far it has come, from when it was listed on.
     pub(in crate::io) progress: Progress,
-    /// Since when it is listed.
     since: ClockReading,
 }
 
@@ -177,7 +173,6 @@ impl<L: Lease> Operation<L> {
         self.table().place(self.memory.as_deref()?.place)
     }
 
-    /// Returns how many pages it covers.
     pub(crate) fn pages(&self) -> u64 {
         (self.lease.bytes() >> self.file.page_size.bytes().trailing_zeros()) as u64
     }

@@ -104,7 +104,6 @@ impl<L: Lease> OperationTable<L> {
         }
     }
 
-    /// Takes memory for an operation.
     pub(super) fn memory(&self) -> Box<OperationMemory<L>> {
         self.spare.pop().unwrap_or_else(|| self.make())
     }
@@ -124,7 +123,6 @@ impl<L: Lease> OperationTable<L> {
         }
     }
 
-    /// Returns the place of this number.
     pub(super) fn place(&self, number: Option<u16>) -> Option<&ListedPlace> {
         self.places.get(usize::from(number?))
     }
@@ -212,7 +210,6 @@ const PHASE: u64 = 3;
 /// One filling more.
 const NEXT: u64 = PHASE + 1;
 
-/// What a place shows.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 struct Shown {
     extent: Extent,

@@ -27,6 +27,7 @@ pub enum Atomicity {
 /// assert_ne!(store, Capabilities::new());
 /// ```
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
 pub struct Capabilities {
     pub(crate) in_flight: Option<NonZeroU32>,
     pub(crate) best_transfer: Option<NonZeroUsize>,
@@ -35,7 +36,6 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Makes the capabilities of a file of which nothing is known. Example: [`Capabilities`].
-    #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
@@ -44,7 +44,6 @@ impl Capabilities {
     /// allows a file. What the pool keeps for itself (a [doublewrite area](crate::options::TornPages)), syncs and changes of the length
     /// are not counted. The lesser of this and [`OpenOptions::max_in_flight`](crate::OpenOptions::max_in_flight) holds.
     /// Example: [`Capabilities`].
-    #[must_use]
     pub fn in_flight(mut self, requests: u32) -> Self {
         self.in_flight = NonZeroU32::new(requests);
         self
@@ -52,7 +51,6 @@ impl Capabilities {
 
     /// Sets the size up to which neighbours are joined to one transfer, in bytes. Default (also for 0): the pool's
     /// [`combine_limit_bytes`](crate::Builder::combine_limit_bytes). At most 1 MiB counts. Example: [`Capabilities`].
-    #[must_use]
     pub fn best_transfer_bytes(mut self, bytes: usize) -> Self {
         self.best_transfer = NonZeroUsize::new(bytes);
         self
@@ -60,7 +58,6 @@ impl Capabilities {
 
     /// Sets which writes happen as a whole. Default: none. A file that tears no page needs no copies in a
     /// [doublewrite area](crate::options::TornPages), and gets none. Example: [`Capabilities`].
-    #[must_use]
     pub fn atomicity(mut self, atomicity: Atomicity) -> Self {
         self.atomicity = atomicity;
         self

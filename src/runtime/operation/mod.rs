@@ -31,7 +31,6 @@ pub(crate) type PageOperation = Operation<PageLease>;
 /// The operations of a pool.
 pub(crate) type PageOperations = OperationTable<PageLease>;
 
-/// Either kind of lease.
 pub(crate) enum PageLease {
     Read(ReadLease),
     Write(WriteLease),
@@ -46,7 +45,6 @@ impl PageLease {
     }
 }
 
-/// Returns how many bytes the pages have.
 fn bytes_of(pins: &Pins) -> usize {
     pins.len() * pins.frames().page_size().bytes()
 }

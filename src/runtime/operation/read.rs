@@ -123,7 +123,6 @@ pub(crate) struct ReadLease {
 }
 
 impl ReadLease {
-    /// Makes the lease for the first page.
     pub(super) fn new(pool: &Arc<Residency>, pin: Pin, most: usize, to_verify: bool) -> Self {
         let (first, mut pins) = (pin.frame().page(), Pins::new());
         pins.push(pin);

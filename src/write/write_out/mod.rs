@@ -74,7 +74,6 @@ pub(crate) fn sort_candidates(candidates: &mut [Candidate]) {
     candidates.sort_unstable_by_key(|&(page, no)| u128::from(page.to_word()) << 32 | u128::from(no.0));
 }
 
-/// How long a write-out waits for a page.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
     /// Every candidate that is dirty when its turn comes is written. The writer waits for one that is being changed, for at most
@@ -172,7 +171,6 @@ struct RunBuilder<'a> {
     urgency: Urgency,
     patience: &'a mut Patience,
     tally: &'a Arc<BatchStatus>,
-    /// Requests that are not submitted yet.
     batch: Vec<PageOperation>,
     highest_lsn: Lsn,
     /// Whether the calling thread makes the transfer of the first batch, if that is one request.
@@ -382,7 +380,6 @@ impl RunBuilder<'_> {
         }
     }
 
-    /// Seals the copies for the disk.
     fn seal(&mut self) -> Result<()> {
         if let Some(codec) = &self.shared.config.codec
             && !seeded!("copy_not_sealed")

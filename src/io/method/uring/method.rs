@@ -1,11 +1,7 @@
-//! The method as other threads see it: the workers, which request goes to which of them, and which to threads.
+//! The method as other threads see it: the workers, which request goes to which of them, and which to [threads](Threads) beside the rings.
 //!
-//! **Neighbours meet.** Requests for one stretch of a file go to one worker, so that those that touch can be joined there;
-//! different stretches are spread over the workers.
-//!
-//! **Requests that would block a worker do not go there.** Files that the kernel cannot read without waiting, and those without a
-//! descriptor, are for [threads](Threads) beside the rings: started when there is work, few, and ended when idle. When a ring is
-//! lost, its requests go there too.
+//! Requests for one stretch of a file go to one worker, so that those that touch can be joined there. Those that would block a worker, and
+//! those of a ring that is lost, go to the threads.
 
 use std::{io, iter, os::fd::RawFd, sync::mpsc};
 

@@ -1,17 +1,14 @@
 //! The submission worker: one thread that owns a ring, from its set-up to its end.
 //!
-//! In its loop it moves requests from the inbox into the ring and completions out of it, and sleeps if there are neither. It takes whatever
-//! may go, submits it with one call, and finishes whatever has completed: so batches grow with the load by themselves, and a lone request
-//! is never held back. With many requests in flight it makes a *bounded wait* ([`BOUNDED_WAIT`]) for several completions instead of being
-//! woken for each. No thread wakes it during such a wait; after one that brought nothing it sleeps until anything happens, so that a disk
-//! that hangs does not hold up requests for another.
+//! In its loop it moves requests from the inbox into the ring and completions out of it, and sleeps if there are neither. How it makes batches
+//! without delay, and what becomes of the requests of a ring that is lost, is told in `design/io.md`. No thread wakes it during a *bounded
+//! wait* ([`BOUNDED_WAIT`]); after one that brought nothing it sleeps until anything happens, so that a disk that hangs does not hold up
+//! requests for another.
 //!
 //! Invariants: only the worker touches the ring; a request is in exactly one place, the inbox or the ring; what is taken is submitted
-//! before the worker sleeps or finishes anything; the worker ends only when both are empty and the backlog is closed.
-//!
-//! **A ring may be lost**: its calls are refused for good, or its worker panics. What it had is done by the threads beside it then
-//! (`design/io.md`). Where a ring does not tell any more how a transfer went, it is closed, and the same transfer is made again once the
-//! kernel is [done](super::witness) with it: a read may be repeated, and so may a write whose bytes are lent all the while.
+//! before the worker sleeps or finishes anything; the worker ends only when both are empty and the backlog is closed. Where a ring does not
+//! tell any more how a transfer went, the same transfer is made again once the kernel is [done](super::witness) with it: a read may be
+//! repeated, and so may a write whose bytes are lent all the while.
 //!
 //! Lock order: the inbox, a leaf.
 

@@ -106,7 +106,6 @@ impl RegisteredFiles {
     }
 }
 
-/// The event counter of a worker.
 #[derive(Debug)]
 pub(super) struct WakeEvent {
     /// Blocking, because a read of a non-blocking counter would fail at once instead of waiting in the ring.
@@ -149,9 +148,7 @@ pub(super) struct Ring<'r, L: Lease> {
     wake_event: Arc<WakeEvent>,
     /// The number of the submission that is the wake event's read, where that is posted.
     posted: Option<u32>,
-    /// How many submissions there were.
     pushed: u32,
-    /// Nothing is submitted any more.
     is_closed: bool,
     counters: Arc<Counters>,
     trouble: Trouble,
@@ -383,7 +380,6 @@ impl<'r, L: Lease> Ring<'r, L> {
         }
     }
 
-    /// Frees the file's place in the table, and with it the ring's hold on the file.
     pub(super) fn forget(&mut self, file: FileId) {
         self.files.forget(&self.submitter, file);
     }
