@@ -327,7 +327,7 @@ impl Builder {
         frames.page_lsn = config.page_lsn;
         let pool = Arc::new(Residency::new(frames)?);
         let chunks: Vec<_> =
-            (0..pool.arena().chunk_count()).map(|number| resize::chunk_at_present(&pool, number)).collect();
+            (0..pool.arena.chunk_count()).map(|number| resize::chunk_at_present(&pool, number)).collect();
         let (mut method, method_report) =
             choice::open_method(&config.io_method, &chunks, &config.scheduling(), &counters)?;
         if !is_local {

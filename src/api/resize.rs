@@ -96,7 +96,7 @@ fn resize_in_turn(shared: &Shared, frames: u32) -> Result<ResizeReport> {
 fn grow(shared: &Shared, frames: u32) -> Result<()> {
     let pool = &shared.pool;
     let chunks = pool.chunks_for(pool.size.frames())..pool.chunks_for(frames);
-    let fits = pool.arena().check_fits(chunks.clone()).map_err(|error| error.to_string());
+    let fits = pool.arena.check_fits(chunks.clone()).map_err(|error| error.to_string());
     let added = fits.and_then(|()| chunks.clone().try_for_each(|number| add_memory(shared, number)));
     if let Err(reason) = added {
         give_memory_back(shared, chunks.start);
@@ -108,7 +108,7 @@ fn grow(shared: &Shared, frames: u32) -> Result<()> {
 
 /// Takes the chunk's memory and has it registered; or returns why that failed.
 fn add_memory(shared: &Shared, number: usize) -> Result<(), String> {
-    let arena = shared.pool.arena();
+    let arena = &shared.pool.arena;
     // The memory is still there if the kernel did not unregister it.
     if number >= arena.present() {
         arena.take(number).map_err(|error| error.to_string())?;
@@ -226,7 +226,7 @@ fn wants_room(shared: &Shared, no: FrameNo) -> bool {
 
 /// Gives the memory of the chunks from `first` on back, as far as the kernel unregisters it.
 fn give_memory_back(shared: &Shared, first: usize) {
-    let arena = shared.pool.arena();
+    let arena = &shared.pool.arena;
     for number in (first..arena.present()).rev() {
         let nothing = Chunk { ptr: arena.chunk(number).0, len: 0 };
         if !seeded!("memory_given_back_registered")
@@ -240,8 +240,8 @@ fn give_memory_back(shared: &Shared, first: usize) {
 
 /// Returns the chunk of the arena, as it is to be registered now.
 pub(crate) fn chunk_at_present(frames: &Frames, number: usize) -> Chunk {
-    let (ptr, len) = frames.arena().chunk(number);
-    Chunk { ptr, len: if number < frames.arena().present() { len } else { 0 } }
+    let (ptr, len) = frames.arena.chunk(number);
+    Chunk { ptr, len: if number < frames.arena.present() { len } else { 0 } }
 }
 
 #[cfg(all(test, feature = "crc32c", not(any(loom, shuttle))))]

@@ -139,7 +139,7 @@ impl Stats {
                 + shared.counters.memory()
                 + shared.operations.memory_bytes()
                 + of_files) as u64,
-            huge_pages: pool.arena().asked_for_huge_pages(),
+            huge_pages: pool.arena.asked_for_huge_pages(),
         }
     }
 }

@@ -1,10 +1,9 @@
 //! Dirty pages that are held back together until it is known whether their changes are still wanted.
 //!
 //! A thread that cuts a file throws changes away, but only if all of the cut can be made: a single page that is pinned stops it. So
-//! the pages are first taken out of reach one by one, and keep all they have: frame, bytes, changes, and their entries in the table,
-//! which keep other frames from standing for them. Then all changes are thrown away at once, or every page is put back as it was. A
-//! thread or task that needs to know which [waits](Residency::wait_until_settled). A thread that seizes first ensures that no new page
-//! comes in, and undoes that only after the seizure has ended: so a look for such a page is in vain for a while at most.
+//! the pages are first taken out of reach one by one, and keep all they have: frame, bytes, changes, and their entries in the table.
+//! Then all changes are thrown away at once, or every page is put back as it was. A thread or task that needs to know which
+//! [waits](Residency::wait_until_settled). A thread that seizes first ensures that no new page comes in, until the seizure has ended.
 
 use crate::{
     buffer::{

@@ -9,8 +9,8 @@
 //!    the read.
 //!
 //! The read ends with the page in its frame; or the page is unmapped before any thread is told, so that a thread that comes later
-//! begins a new read (C2). A [seizure](super::quarantine) stops after a step like 1: its pages keep their frames and entries, and
-//! are out of reach. It lives as long as the pool and its reads under way; the frames live on for pins that are held longer.
+//! begins a new read (C2). A [seizure](super::quarantine) stops after a step like 1: its pages keep their frames and entries. The
+//! residency lives as long as the pool and its reads under way; the frames live on for pins that are held longer.
 //!
 //! Lock order: a partition of the table, then state words; a shard of the replacement, then state words; never both.
 
@@ -71,8 +71,7 @@ impl Residency {
 
     /// Claims this frame, if `claim` allows it. Its page is to be [evicted](Residency::evict_each) next.
     pub(super) fn try_claim(&self, no: FrameNo, claim: fn(State) -> Option<State>) -> bool {
-        let claim = |state: State| if state.phase() == Phase::Free { None } else { claim(state) };
-        self.claim_counted(no, claim)
+        self.claim_counted(no, |state| if state.phase() == Phase::Free { None } else { claim(state) })
     }
 
     /// Makes a value of the right to a frame that was just claimed: its page has lost it.

@@ -1,9 +1,9 @@
 //! How frames come into service and go out of it, while other threads work with the other frames.
 //!
 //! Frames come and go at the end of their numbers. A frame that is not in service is *retired*: it holds no page, no queue of the
-//! replacement has it, and it stays CLAIMED by the thread that retired it, so no thread gets it whatever list still names it. (A
-//! frame that never served was not even touched.) Below the end of a pool that shrinks there are frames that are *to go*: they still
-//! have their pages, which are found, used and written as before, but they get no new ones.
+//! replacement has it, and it stays CLAIMED, so no thread gets it whatever list still names it. (One that never served was not even
+//! touched.) Below the end of a pool that shrinks there are frames that are *to go*: their pages are found, used and written as before,
+//! but they get no new ones.
 //!
 //! ```text
 //!                 frames that serve            frames to go          retired

@@ -1,22 +1,20 @@
 //! Admission of calls for many pages: as far as there are frames for all of their pages, in order of arrival.
 //!
-//! A call that has some of its pages pinned and waits for frames for the others keeps what it has from calls that wait for the
-//! same. Many of them together would each hold a part, and none would finish. So a call asks for as many frames as it has pages
-//! before its first pin, and counts as let in until it has all pins, has failed, or is dropped. The calls that are let in need no
-//! more frames together than there are, less those that look-ahead holds. One that alone needs more is let in alone.
+//! Calls that each hold a part of their pages and wait for frames for the rest would keep one another from finishing. So a call asks
+//! for as many frames as it has pages before its first pin, and is in until it has all pins, has failed, or is dropped. Those that are in
+//! need no more frames together than there are, less those that look-ahead holds. One that alone needs more is let in alone.
 //!
-//! Calls that are in may share their pages, or wait for a disk that does not answer with all that they need in hand. So a call that
-//! has waited for its patience is let in [beside](Beside) them, if it has seen frames enough that neither users nor the disk have,
-//! after the others had the time to take theirs.
+//! Calls that are in may share pages, or wait for a disk that does not answer. So a call that has waited for its patience is let in
+//! [beside](Beside) them, if it has seen frames enough that neither users nor the disk have, after the others had the time to take theirs.
 //!
-//! The frames may become fewer while calls are in. So a call that is in and waits for a frame asks whether it [still has
-//! room](Admission::still_has_room) beside those that came before it. If not, it releases its pins and
-//! [goes back](Admission::go_back) in line, at its old place. The first to come always stays, so one call at least gets its pages.
+//! The frames may become fewer. So a call that is in and waits for a frame asks whether it [still has room](Admission::still_has_room)
+//! beside those that came before it. If not, it releases its pins and [goes back](Admission::go_back) to its old place in line. The
+//! first to come always stays, so one call at least gets its pages.
 //!
-//! A call in line looks again when it is woken, and every [`RETRY`] in any case: threads by themselves, tasks by the pool's
-//! [ticker](crate::buffer::frame::ticker). A call that does not, such as a task that is not polled, is passed over after a moment.
+//! A call in line looks again when it is woken, and every [`RETRY`]: threads by themselves, tasks by the pool's
+//! [ticker](crate::buffer::frame::ticker). One that does not, such as a task that is not polled, is passed over after a moment.
 //!
-//! Lock order: the line's lock is taken alone; wakers are made, called and dropped without it.
+//! Lock order: the line's lock is a leaf; wakers are made, called and dropped without it.
 
 use std::{collections::BTreeMap, mem, task::Waker};
 
@@ -101,9 +99,8 @@ impl Admission {
             CallPlace(line.next)
         };
         let number = place.get_or_insert_with(new_place).0;
-        let has_room = line.may_enter(number, need, frames, now);
-        let is_beside = !has_room && beside.is_some_and(|beside| line.may_enter_beside(beside));
-        let is_in = has_room || is_beside;
+        let is_beside = !line.may_enter(number, need, frames, now);
+        let is_in = !is_beside || beside.is_some_and(|beside| line.may_enter_beside(beside));
         if is_in {
             former_entry = line.waiting.remove(&number);
             line.admitted += need;
@@ -168,16 +165,14 @@ impl Admission {
     pub(crate) fn leave(&self, place: &CallPlace, frames: usize, has_pages: bool) {
         let (now, mut wakers) = (time::now(), Wakers::new());
         let mut line = self.line.lock();
-        let entry = if let Some(call) = line.inside.remove(&place.0) {
+        let entry = line.waiting.remove(&place.0);
+        if let Some(call) = line.inside.remove(&place.0) {
             line.admitted -= call.need;
             line.ended = Some(now);
             if has_pages && (!call.is_beside || seeded!("calls_beside_count_as_progress")) {
                 line.moved = line.ended;
             }
-            None
-        } else {
-            line.waiting.remove(&place.0)
-        };
+        }
         line.call(frames, now, &mut wakers);
         drop(line);
         drop(entry);
@@ -211,8 +206,7 @@ impl CallQueue {
         fits && self.waiting.range(..number).all(|(_, entry)| now - entry.seen > LATE)
     }
 
-    /// Returns whether a call may enter for which there is no room: those in have left the frames that it has seen. If none is in, the line
-    /// goes on.
+    /// Returns whether a call for which there is no room may enter: those in have left the frames that it has seen.
     fn may_enter_beside(&self, Beside { looked, patience }: Beside) -> bool {
         let had_time = |call: &AdmittedCall| call.stirred + patience <= looked;
         !self.inside.is_empty()

@@ -1,11 +1,11 @@
 //! Frames that can be taken at once, and the sleep of the background writer, which keeps some here.
 //!
-//! A frame in this list was clean and unused when it was put there, and still has its page: a use saves the page. So the frame is
-//! checked again when it is taken. It is marked READY, and only the mark counts: a frame that was taken in another way has lost it.
+//! A frame in this list was clean and unused when it was put there, and still has its page: a use saves the page. It is marked READY,
+//! and only the mark counts, which is checked when the frame is taken.
 //!
 //! A thread that takes a frame wakes the background writer, if it sleeps, when fewer frames than the mark are left, here and
-//! without a page. That look is not ordered against the writer's own, so a wake-up can be missed; the next thread that takes a
-//! frame makes up for it. After the writer has found nothing to clean for long, only a fetch that meets a dirty victim wakes it.
+//! without a page. It may miss a sleep that begins just then; the next thread that takes a frame makes up for it. After the writer has
+//! found nothing to clean for long, only a fetch that meets a dirty victim wakes it.
 //!
 //! Lock order: the lock of the sleep is a leaf.
 

@@ -1,8 +1,8 @@
 //! Room in registered memory for the copies that a codec seals: a fixed number of pages at the start of the arena, none without a codec.
 //!
-//! Copies of neighbours are made in stretches. A writer that wants a stretch and finds none waits for an earlier write: that is the
-//! back-pressure of sealed writes. A fetch does not wait for room by itself: dirty victims without room are to it [as those that are
-//! being written](CopyRoom::has_room_for), and the first room that is given back wakes the line for frames.
+//! Copies of neighbours are made in stretches. A writer that finds no room waits for an earlier write: that is the back-pressure of
+//! sealed writes. A fetch does not: dirty victims without room are to it [as those that are being written](CopyRoom::has_room_for), and
+//! the first room that is given back wakes the line for frames.
 //!
 //! **No file has them all** (C6): its writes may not come back. A file gets a stretch only if it then has at most three quarters
 //! of what the other files leave, or one page.
@@ -42,14 +42,13 @@ impl Owners {
     /// Returns the first stretch of `wanted` free pages, or else the longest there is.
     fn find(&self, wanted: usize) -> std::ops::Range<usize> {
         let (mut best, mut start) = (0..0, 0);
-        for page in (0..self.pages.len()).take_while(|_| wanted > 0) {
-            if self.pages[page].is_some() {
+        for page in 0..self.pages.len() {
+            if best.len() == wanted {
+                break;
+            } else if self.pages[page].is_some() {
                 start = page + 1;
             } else if page + 1 - start > best.len() {
                 best = start..page + 1;
-                if best.len() == wanted {
-                    break;
-                }
             }
         }
         best

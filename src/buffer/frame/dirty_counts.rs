@@ -4,9 +4,8 @@
 //! seven eighths of the frames that the dirty pages of others leave. A thread or task that wants to change a *clean* page of a file that has
 //! as many has pages of it [written](MakesRoom) first. A page that is dirty already can always be changed.
 //!
-//! Invariant: a page counts while it is DIRTY or WRITING. It is added by the release of the latch that makes it dirty, or just after; and
-//! taken off by the write that leaves it clean, or by the thread that discards its changes, just after. So a count is off by what is
-//! being changed or written at the moment, and right at rest.
+//! Invariant: a page counts while it is DIRTY or WRITING, from just after the step that makes it so to just after the one that leaves it
+//! clean. So a count is off by what is being changed or written at the moment, and right at rest.
 //!
 //! Lock order: the locks here are leaves.
 

@@ -1,9 +1,8 @@
 //! The line of threads and tasks that found no frame and wait for one, in the order in which they came.
 //!
-//! A thread that frees a frame looks at one flag, in a cache line that hardly ever changes. Only if it is set, the thread wakes the
-//! first in line to try again; a waiter that finds no frame then has its old place again. That look is not ordered against the line's
-//! own changes, so a wake-up can be missed. Waiters therefore also try again every [`RETRY`](crate::sync::wait::RETRY): threads by
-//! themselves, tasks by the pool's [ticker](crate::buffer::frame::ticker).
+//! A thread that frees a frame looks at one count, in a cache line that hardly ever changes, and wakes the first in line, which keeps its
+//! place if it finds no frame then. That look may miss a waiter that comes just then. Waiters therefore also try again every
+//! [`RETRY`](crate::sync::wait::RETRY): threads by themselves, tasks by the pool's [ticker](crate::buffer::frame::ticker).
 
 use std::{collections::BTreeMap, mem, task::Waker};
 

@@ -38,8 +38,8 @@ use crate::{
 
 pub(crate) struct Frames {
     pub(super) arrays: FrameArrays,
-    arena: Arena,
-    page_size: PageSize,
+    pub(crate) arena: Arena,
+    pub(crate) page_size: PageSize,
     /// Where the first frame's bytes start in the arena; before them is room for copies.
     first_frame: usize,
     pub(crate) size: Size,
@@ -117,16 +117,6 @@ impl Frames {
     }
 
     #[inline]
-    pub(crate) fn arena(&self) -> &Arena {
-        &self.arena
-    }
-
-    #[inline]
-    pub(crate) fn page_size(&self) -> PageSize {
-        self.page_size
-    }
-
-    #[inline]
     pub(crate) fn frame(&self, no: FrameNo) -> Frame<'_> {
         self.arrays.get(no)
     }
@@ -196,13 +186,6 @@ impl Frames {
     pub(crate) fn offset_of(&self, no: FrameNo) -> usize {
         self.first_frame + no.index() * self.page_size.bytes()
     }
-}
-
-impl Frames {
-    /// Returns whether callers wait for frames and the writer works for them: a fetch that has just come takes none of those.
-    pub(crate) fn are_spoken_for(&self) -> bool {
-        self.frame_waiters.any() && self.clean_list.is_kept()
-    }
 
     /// Sets this frame aside, if it is a victim, and clean, and there is room for one more. Returns whether it did.
     pub(crate) fn set_aside(&self, no: FrameNo) -> bool {
@@ -210,11 +193,11 @@ impl Frames {
         if state.try_update(State::make_ready).is_err() {
             return false;
         }
-        let there_was_room = self.clean_list.push(no);
-        if !there_was_room {
+        let has_room = self.clean_list.push(no);
+        if !has_room {
             state.update(State::no_longer_ready);
         }
-        there_was_room
+        has_room
     }
 
     /// Sets a frame aside that was let go of while callers wait for one, or wakes the first in line. A dirty one is left to the background

@@ -110,8 +110,7 @@ impl Frame<'_> {
     }
 
     /// Returns page and state of one moment, for a caller without a pin; `None` where the frame has no page. If the frame changes
-    /// its page meanwhile, one of its pages is shown, with a state that this page had. (Or another had, if it goes and is back
-    /// from the disk between two looks.)
+    /// its page meanwhile, one of its pages is shown, with a state that this page had, or one that was there between two stays of it.
     pub(crate) fn glance(self) -> Option<(PageId, State)> {
         loop {
             let before = self.page();

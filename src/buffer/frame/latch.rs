@@ -1,8 +1,7 @@
 //! Content latches: the rights to read and to change a pinned page's bytes.
 //!
-//! Share and exclusive, in the frame's state word. To take a free latch, or to release one for which no waiter stands in line, is
-//! a single compare-and-swap; the rest goes through [`waiters`](crate::buffer::frame::waiters). A latch is always held through a
-//! pin.
+//! Share and exclusive, in the frame's state word, and always through a pin. To take a free latch, or to release one for which no
+//! waiter stands in line, is a single compare-and-swap; the rest goes through [`waiters`](crate::buffer::frame::waiters).
 //!
 //! A thread spins for about a microsecond before it gets in line, and again when it was called: a running holder releases sooner
 //! than the system puts a thread to sleep and wakes it. A task does not spin: its thread has others to run.

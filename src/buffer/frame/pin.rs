@@ -1,21 +1,14 @@
 //! What keeps the frames of a pool alive: their handle, which the [residency](crate::buffer::residency) has, and pins, one by one or
 //! as a [list](Pins).
 //!
-//! A hit must not touch a reference count that all threads share. So a [`Pin`] does not count itself anywhere but in its frame's
-//! state word, or in a [slot](super::bias) of its thread. When the pool's one [`FramesHandle`] is dropped, it turns each frame
-//! into an ORPHAN. A frame that has pins at that moment gets a strong reference of its own to all frames, and the thread that
-//! takes the last pin off an orphan gives that reference back. Mark and pins are in one word, so exactly one thread sees the last
-//! pin of an orphan go.
+//! A hit must not touch a reference count that all threads share. So a [`Pin`] counts in its frame's state word alone, or in a
+//! [slot](super::bias) of its thread. When the pool's one [`FramesHandle`] is dropped, it turns each frame into an ORPHAN. A frame
+//! that has pins at that moment gets a strong reference of its own to all frames, which the thread gives back that takes the last
+//! pin off. Mark and pins are in one word, so exactly one thread sees that.
 
 #![allow(unsafe_code)]
 
-use std::{
-    fmt, iter,
-    mem::ManuallyDrop,
-    ops::Deref,
-    ptr::{self, NonNull},
-    task::Waker,
-};
+use std::{fmt, iter, mem::ManuallyDrop, ops::Deref, ptr::NonNull, task::Waker};
 
 use smallvec::SmallVec;
 
@@ -66,7 +59,6 @@ impl FramesHandle {
         Arc::clone(&self.frames)
     }
 
-    /// Looks after a task, as [`Frames::look_after`] does.
     pub(crate) fn look_after(&self, task: &Waker) {
         self.frames.look_after(task);
     }
@@ -125,11 +117,7 @@ impl Pin {
 
     /// Makes a value of another pin on the same frame, which the caller has just put into the state word.
     pub(super) fn beside(&self) -> Self {
-        Self::counted(self.frames, self.frame_no())
-    }
-
-    fn counted(frames: NonNull<Frames>, no: FrameNo) -> Self {
-        Self { frames, held: HeldFrame::new(no, SlotNo::NONE) }
+        Self { frames: self.frames, held: HeldFrame::new(self.frame_no(), SlotNo::NONE) }
     }
 
     #[inline]
@@ -168,13 +156,12 @@ impl Pin {
     pub(super) fn address_in_frame(&self) -> NonNull<u8> {
         let (frames, no) = (self.frames(), self.frame_no());
         // SAFETY: a pin is made of a frame of its pool, whose arena has room for all frames.
-        unsafe { frames.arena().base().add(frames.offset_of(no)) }
+        unsafe { frames.arena.base().add(frames.offset_of(no)) }
     }
 
-    /// Returns the page's bytes, as [`address`](Self::address) does.
     #[inline]
     pub(crate) fn bytes(&self) -> NonNull<[u8]> {
-        NonNull::slice_from_raw_parts(self.address(), self.frames().page_size().bytes())
+        NonNull::slice_from_raw_parts(self.address(), self.frames().page_size.bytes())
     }
 
     #[inline]
@@ -284,10 +271,8 @@ impl fmt::Debug for Pin {
     }
 }
 
-/// Returns a reference to the frames.
-///
 /// # Safety
-/// They are alive.
+/// The frames are alive.
 #[inline]
 unsafe fn keep(frames: NonNull<Frames>) -> Arc<Frames> {
     // SAFETY: by the caller.
@@ -316,17 +301,14 @@ impl Pins {
     }
 
     pub(crate) fn push(&mut self, pin: Pin) {
-        debug_assert!(
-            self.is_empty() || ptr::eq(self.frames(), pin.frames()),
-            "pins of two pools in one list"
-        );
+        debug_assert!(self.is_empty() || self.frames == pin.frames, "pins of two pools in one list");
         let pin = ManuallyDrop::new(pin.into_counted());
         self.frames = pin.frames;
         self.numbers.push(pin.frame_no());
     }
 
     pub(crate) fn push_front(&mut self, pin: Pin) {
-        debug_assert!(ptr::eq(self.frames(), pin.frames()), "pins of two pools in one list");
+        debug_assert!(self.frames == pin.frames, "pins of two pools in one list");
         let pin = ManuallyDrop::new(pin.into_counted());
         self.numbers.insert(self.taken, pin.frame_no());
     }
@@ -379,7 +361,7 @@ impl Pins {
             let first = *self.left().first()?;
             self.taken += 1;
             // Each frame that is left stands for one pin of this pool, and this one is not left any more.
-            Some(Pin::counted(self.frames, first))
+            Some(Pin { frames: self.frames, held: HeldFrame::new(first, SlotNo::NONE) })
         })
     }
 }

@@ -1,6 +1,5 @@
-//! How many frames there are: those that get pages, those that have pages, and those that may be added.
-//!
-//! [`resizing`](crate::buffer::resizing) changes these numbers, in its order.
+//! How many frames there are: those that get pages, those that have pages, and those that may be added. [`resizing`](crate::buffer::resizing)
+//! changes these numbers, in its order.
 
 use crate::sync::atomic::{AtomicU32, Ordering};
 

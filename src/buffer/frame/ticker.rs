@@ -1,9 +1,9 @@
 //! A thread that looks after tasks, which cannot look for themselves.
 //!
-//! A thread that waits for something that it may miss, or that another may take first, wakes up now and then and looks; a task
-//! waits until it is woken. For tasks there is one thread a pool, which ticks every [`RETRY`]. It wakes the tasks that wait for a
-//! frame, for room or to be let in, and looks after the lines for [latches](super::waiters) in which a task is called and does not
-//! come. It runs while there is such a task, and keeps the frames for at most one tick.
+//! A thread that waits for something that it may miss, or that another may take first, wakes up now and then and looks. For tasks there is
+//! one thread a pool, which ticks every [`RETRY`] while there is such a task, and keeps the frames for at most one tick. It wakes the
+//! tasks that wait for a frame, for room or to be let in, and looks after the lines for [latches](super::waiters) in which a task is
+//! called and does not come.
 //!
 //! Lock order: the ticker's lock is taken before those of the lines, which it looks at.
 

@@ -47,7 +47,7 @@ impl Subject {
         let version = own.lend().then(|| self.page.read());
         own.unlatch_shared();
         if let Some(version) = version {
-            let frame = self.pool.arena().at(self.pool.offset_of(own.frame_no()));
+            let frame = self.pool.arena.at(self.pool.offset_of(own.frame_no()));
             for _ in 0..2 {
                 assert_eq!(witness::read(frame), version);
             }

@@ -1,9 +1,9 @@
 //! All page memory of a pool: one anonymous mapping, from which the I/O method registers its buffers.
 //!
-//! It is faulted in before anything registers it: registering untouched memory faults it in page by page under the ring's lock,
-//! and registering small pages takes many times longer than registering huge ones. Registered buffers are at most 1 GiB, so the arena is cut into chunks of that size; page sizes divide it, so no page straddles
-//! two. The arena of a pool that can be resized is address space for all that there may be. Its memory comes and goes by smaller
-//! chunks, last in and first out. A forked child does not inherit it: direct I/O into copy-on-write memory loses data.
+//! It is faulted in, on huge pages, before anything registers it: else registering takes many times longer, under the ring's lock.
+//! Registered buffers are at most 1 GiB, so the arena is cut into chunks of that size; page sizes divide it, so no page straddles two.
+//! The arena of a pool that can be resized is address space for all that there may be, whose memory comes and goes by smaller chunks,
+//! last in and first out. A forked child does not inherit it: direct I/O into copy-on-write memory loses data.
 
 #![allow(unsafe_code)]
 
@@ -70,17 +70,9 @@ impl Arena {
 
     #[inline]
     pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
-        if offset >= self.mapping.len {
-            self.is_outside(offset);
-        }
+        assert!(offset < self.mapping.len, "offset {offset} in an arena of {} bytes", self.mapping.len);
         // SAFETY: `base` to `base + len` lies in one mapping, and `offset` is below `len`.
         unsafe { self.mapping.base.add(offset) }
-    }
-
-    /// Panics, in a function of its own, so that a caller that asks for an address needs no stack for this.
-    #[cold]
-    fn is_outside(&self, offset: usize) -> ! {
-        panic!("offset {offset} in an arena of {} bytes", self.mapping.len);
     }
 
     pub(crate) fn chunk_of(&self, offset: usize) -> u16 {

@@ -1,7 +1,7 @@
 //! Anonymous memory on huge pages: the arena, the frame headers and the page table are made of it.
 //!
-//! A hit reads three places of a large pool. On small pages each of them is a TLB miss too, which costs more than the miss of the
-//! data cache. The order of the calls matters: map, ask for huge pages, and only then fault in.
+//! On small pages each of the three places that a hit reads is a TLB miss too, which costs more than the miss of the data cache. The
+//! order of the calls matters: map, ask for huge pages, and only then fault in.
 
 #![allow(unsafe_code)]
 

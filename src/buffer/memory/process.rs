@@ -3,12 +3,10 @@
 //! A process that is forked has a copy of the pool's memory and none of its threads: requests in flight never end there, and
 //! locks that other threads had at that moment are never released. It shares ring and files with the pool's own process. So any
 //! code that waits, takes a lock or touches a disk asks first whether it runs in the pool's process. On Linux that costs no
-//! system call: it reads memory that the kernel keeps from forked processes, which find it zeroed (Linux 4.14; before that no
-//! fork is noticed). On macOS it compares the process's number.
+//! system call: it reads memory that forked processes find zeroed (Linux 4.14; before that no fork is noticed).
 //!
 //! On Linux page table and frames are such memory too. So a forked process finds no page, and a thread that finds one need not
-//! ask; and a fork copies no memory that is registered, to which the device may write meanwhile. On macOS a forked process reads
-//! its copy of a page.
+//! ask; and a fork copies no memory that is registered, to which the device may write meanwhile. On macOS it reads its copy of a page.
 
 use std::fmt;
 

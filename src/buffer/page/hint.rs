@@ -10,20 +10,16 @@ use crate::id::{FrameNo, PageId};
 ///
 /// # Examples
 /// ```
-/// # use std::num::NonZeroU32;
 /// # use ringpool::{BufferPool, OpenOptions, PageId};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// # let pool = BufferPool::builder().frames(16).build()?;
-/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true))?;
-/// # pool.extend(file, NonZeroU32::MIN).wait()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
 /// let root = PageId::new(file, 0);
 /// let hint = pool.read(root).wait()?.hint();
 /// // Later, and as often as the root is wanted:
 /// let page = pool.read(root.at(hint)).wait()?;
 /// assert_eq!(page.id(), root);
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct PageHint(pub(crate) FrameNo);

@@ -4,10 +4,8 @@
 //! [`PageRead`] and [`PageWrite`] borrow their pin, [`OwnedPageRead`] and [`OwnedPageWrite`] own it.
 //!
 //! The guards are the only way to the bytes, so this folder holds the only references ever made into a frame. There is none into
-//! a frame that is being read from disk: no pin on it gets into these types before the read is over.
-//!
-//! Lock order: the caller orders content latches. Within the pool only write-out takes them, one at a time. PostgreSQL's counterpart:
-//! `PinBuffer` and `LockBuffer` in `bufmgr.c`.
+//! a frame that is being read from disk: no pin on it gets into these types before the read is over. Lock order: the caller orders
+//! content latches. Within the pool only write-out takes them, one at a time. PostgreSQL's counterpart: `PinBuffer`, `LockBuffer`.
 
 #![allow(unsafe_code)]
 

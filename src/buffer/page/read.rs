@@ -148,7 +148,7 @@ impl Deref for OwnedPageRead {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let page_size = self.pin.frames().page_size().bytes();
+        let page_size = self.pin.frames().page_size.bytes();
         // SAFETY: as in `bytes_of`: the value holds a share latch, in one place with its pin.
         unsafe { slice::from_raw_parts(self.pin.address_in_one_place().as_ptr(), page_size) }
     }

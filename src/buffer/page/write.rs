@@ -222,13 +222,10 @@ impl fmt::Debug for PageWrite<'_> {
 ///
 /// # Examples
 /// ```
-/// # use std::num::NonZeroU32;
 /// # use ringpool::{BufferPool, Lsn, OpenOptions, OwnedPageWrite, PageId};
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// # let pool = BufferPool::builder().frames(16).build()?;
-/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true))?;
-/// # pool.extend(file, NonZeroU32::MIN).wait()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
 /// fn counter(pool: &BufferPool, page: PageId) -> ringpool::Result<OwnedPageWrite> {
 ///     pool.write(page).wait()
 /// }
@@ -248,8 +245,7 @@ impl fmt::Debug for PageWrite<'_> {
 /// let hint = page.hint();
 /// let page = page.unlatch();
 /// assert_eq!(page.hint(), hint);
-/// # Ok(())
-/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct OwnedPageWrite {
     /// `None` once it has gone into another value.
@@ -281,6 +277,10 @@ impl OwnedPageWrite {
         self.pin.as_ref().expect("a guard has its pin until it ends")
     }
 
+    fn parts(&mut self) -> (&Pin, &mut Change) {
+        (self.pin.as_ref().expect("a guard has its pin until it ends"), &mut self.change)
+    }
+
     /// Returns which page it is. Example: [`OwnedPageWrite`].
     #[must_use]
     pub fn id(&self) -> PageId {
@@ -289,14 +289,14 @@ impl OwnedPageWrite {
 
     /// States the log record that covers the change, as [`PageWrite::set_lsn`] does. Example: [`OwnedPageWrite`].
     pub fn set_lsn(&mut self, record: impl Into<LogRecord>) {
-        let pin = self.pin.as_ref().expect("a guard has its pin until it ends");
-        self.change.set_lsn(pin, record.into());
+        let (pin, change) = self.parts();
+        change.set_lsn(pin, record.into());
     }
 
     /// States a log record that holds the whole page, as [`PageWrite::set_image_lsn`] does. Example: [`OwnedPageWrite`].
     pub fn set_image_lsn(&mut self, record: impl Into<LogRecord>) {
-        let pin = self.pin.as_ref().expect("a guard has its pin until it ends");
-        self.change.set_image_lsn(pin, record.into());
+        let (pin, change) = self.parts();
+        change.set_image_lsn(pin, record.into());
     }
 
     /// Returns where the last record of the page ends, as [`PageWrite::lsn`] does. Example: [`OwnedPageWrite`].
@@ -345,9 +345,9 @@ impl Deref for OwnedPageWrite {
 
 impl DerefMut for OwnedPageWrite {
     fn deref_mut(&mut self) -> &mut [u8] {
-        let pin = self.pin.as_ref().expect("a guard has its pin until it ends");
+        let (pin, change) = self.parts();
         // SAFETY: as of a guard that borrows its pin. This one holds the latch until it ends.
-        unsafe { self.change.own_bytes(pin).as_mut() }
+        unsafe { change.own_bytes(pin).as_mut() }
     }
 }
 

@@ -13,9 +13,8 @@
 //!
 //! A partition begins with as many buckets as a pool needs whose pages lie side by side. It doubles when more than half of its
 //! places are taken, up to a place and a third for each frame: for scattered pages, each alone in its cluster (some 100 to 200 bytes
-//! a frame). It never shrinks. Buckets of one number in all partitions are neighbours, so what is in use is the front of the array.
-//! That a partition overflows at its largest is beyond eighteen standard deviations of the hash, which is seeded per table; it is
-//! reported as [`Full`](partition::Full) all the same.
+//! a frame). It never shrinks. What is in use is the front of the array: buckets of one number in all partitions are neighbours. That a
+//! partition overflows ([`Full`](partition::Full)) is beyond eighteen standard deviations of the hash, which is seeded per table.
 
 #![allow(unsafe_code)]
 
@@ -234,10 +233,6 @@ impl PageTable {
         let bucket = self.bucket(sought, self.span_word(sought).load(Ordering::Relaxed));
         prefetch(&bucket.keys[sought.place()]);
         prefetch(&bucket.clusters[sought.place()]);
-    }
-
-    pub(crate) fn lock(&self, page: PageId) -> Partition<'_> {
-        Partition::lock(self, page)
     }
 
     /// Returns whether a page of this page's cluster has a frame. False is probable only, as when a lookup finds none.

@@ -28,14 +28,16 @@ pub(crate) struct Partition<'a> {
 
 type ClusterPlace<'a> = (&'a Bucket, usize);
 
-impl<'a> Partition<'a> {
-    pub(super) fn lock(table: &'a PageTable, page: PageId) -> Self {
-        let sought = table.sought(page);
-        let taken = table.locks[table.partition_of(sought)].lock();
-        let cluster = table.look(sought, table.span_word(sought).load(Ordering::Relaxed));
-        Self { table, sought, cluster, taken }
+impl PageTable {
+    pub(crate) fn lock(&self, page: PageId) -> Partition<'_> {
+        let sought = self.sought(page);
+        let taken = self.locks[self.partition_of(sought)].lock();
+        let cluster = self.look(sought, self.span_word(sought).load(Ordering::Relaxed));
+        Partition { table: self, sought, cluster, taken }
     }
+}
 
+impl<'a> Partition<'a> {
     pub(crate) fn frame(&self) -> Option<FrameNo> {
         self.cluster.and_then(|(bucket, place)| bucket.clusters[place][self.sought.block].load())
     }

@@ -1,12 +1,12 @@
 //! Remembers pages that were evicted lately: as many as there are frames, in two bytes each.
 //!
 //! A ghost is 16 bits of the page's hash; other bits choose a word that has room for the last four. A new ghost pushes the others
-//! on, and the oldest out. So it is random how long a ghost stays, on average about as long as it takes to evict all frames once:
-//! some fade early, some late. A list would remember nothing of a loop that is longer than itself; this remembers a part.
+//! on, and the oldest out. So ghosts stay about as long as it takes to evict all frames once, some longer, some shorter: a list would
+//! remember nothing of a loop that is longer than itself; this remembers a part.
 //!
 //! One word is one atomic: no lock. Two threads that change a word at once may lose a ghost, and once in some sixteen thousand times a
-//! page is taken for another that returns. Both cost a little of the policy's quality and nothing else. The hash is the same in every
-//! pool, so that a trace is replayed alike. A pool that changes its size forgets its ghosts: they are sought in other places then.
+//! page is taken for another that returns: both only cost a little of the policy's quality. The hash is the same in every pool, so that
+//! a trace is replayed alike. A pool that changes its size forgets its ghosts.
 
 use crate::{
     buffer::memory::huge_slice::HugeSlice,

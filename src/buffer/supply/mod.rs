@@ -2,12 +2,12 @@
 //!
 //! A frame is taken in this order: one that has no page; one that is set aside [clean](crate::buffer::frame::clean_list); the next
 //! clean victim, by the order of the [replacement](crate::buffer::replacement). Dirty victims are left to the caller, which has them
-//! written; meanwhile no page goes that was used. A dirty page that cannot be written now, for want of
-//! [room](crate::buffer::frame::copy_room) for its copy, is no victim: a fetch that finds no other waits for the end of a write.
+//! written; meanwhile no page goes that was used. A dirty page without [room](crate::buffer::frame::copy_room) for its copy is no
+//! victim: a fetch that finds no other waits for the end of a write.
 //!
 //! [`decision`] says what a fetch does that finds no frame, [`shortage`] why there is none; [`read_ahead_quota`] bounds look-ahead. The
-//! wait itself is `read::frame_wait`, in lines [of the frames](crate::buffer::frame). Lock order: each lock here is a leaf, and none is
-//! held over a wake-up. PostgreSQL's counterpart: `freelist.c`, and `GetVictimBuffer` in `bufmgr.c`.
+//! wait itself is `read::frame_wait`. Lock order: each lock here is a leaf, and none is held over a wake-up. PostgreSQL's counterpart:
+//! `freelist.c`, and `GetVictimBuffer` in `bufmgr.c`.
 
 pub(crate) mod decision;
 pub(crate) mod read_ahead_quota;
@@ -55,8 +55,8 @@ pub(crate) enum Search {
 }
 
 impl Residency {
-    /// Takes a frame, if a free or clean one is found, and leaves dirty victims in `dirty`. A first search takes none that are [spoken
-    /// for](crate::buffer::frame::frames::Frames::are_spoken_for).
+    /// Takes a frame, if a free or clean one is found, and leaves dirty victims in `dirty`. A first search takes none while callers wait
+    /// for frames and the writer works for them.
     pub(crate) fn take_frame(&self, search: Search, dirty: &mut DirtyVictims) -> Option<ClaimedFrame<'_>> {
         let mut taken = Taken::new();
         self.take(1, search, dirty, &mut taken);
@@ -84,7 +84,8 @@ impl Residency {
 
     fn take(&self, wanted: usize, search: Search, dirty: &mut DirtyVictims, taken: &mut Taken) {
         let is_first = !matches!(search, Search::Again { .. });
-        if is_first && self.are_spoken_for() && !seeded!("batch_goes_before_the_line") {
+        let goes_before_the_line = !is_first || seeded!("batch_goes_before_the_line");
+        if !goes_before_the_line && self.frame_waiters.any() && self.clean_list.is_kept() {
             return;
         }
         let is_free = |no| self.frame(no).state.try_update(State::claim).is_ok();

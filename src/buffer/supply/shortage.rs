@@ -1,8 +1,8 @@
 //! Why there is no frame: which holders the frames have, and what fetches that look for one have found out, each for all:
 //!
 //! * the **last look** at all frames tells pins that stay from a disk that takes its time, and whether a sweep can find any
-//!   victim. It holds for a time that is long beside what it took, and for as long one sweep in vain is enough; but each frame
-//!   that is let go of is worth another sweep;
+//!   victim. It holds for a time that is long beside what it took; meanwhile one sweep in vain is enough, but each frame that is let go
+//!   of is worth another;
 //! * **writes are in vain**: none has ended for too long, or the disk has refused all of a batch. Else a fetch that meets dirty
 //!   victims waits for those: or a scan that changes its pages would take all frames of used ones. While writes are in vain, no
 //!   fetch spares anything, for a second at least and until a page is written again: a disk that hangs or fails holds up no reads

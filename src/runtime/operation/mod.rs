@@ -98,9 +98,9 @@ impl Lease for PageLease {
 /// Returns the buffer of `len` bytes at `offset` in the pool's arena.
 fn buffer_at(frames: &Frames, offset: usize, len: usize) -> IoBuf {
     IoBuf {
-        ptr: frames.arena().at(offset),
+        ptr: frames.arena.at(offset),
         len: u32::try_from(len).expect("a buffer is at most one request long"),
-        chunk: frames.arena().chunk_of(offset),
+        chunk: frames.arena.chunk_of(offset),
     }
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn begin(
     mode: ReadMode,
 ) -> Result<PageOperation> {
     let page = check_mapped(pool, file, page, before)?;
-    let offset = page.frames().page_size().offset_of(page.frame().page().block);
+    let offset = page.frames().page_size.offset_of(page.frame().page().block);
     let lease = PageLease::Read(ReadLease::new(pool, page, mode.most, file.codec.is_some()));
     Ok(Operation::new(operations, Direction::Read, mode.urgency, Arc::clone(file), offset, lease))
 }
@@ -83,7 +83,7 @@ pub(crate) fn add(operation: &mut PageOperation, page: Pin, before: MappedBefore
     let page = check_mapped(&lease.pool, file, page, before)?;
     let added = page.frame().page();
     if added.is_followed_by(lease.first) {
-        *offset -= page.frames().page_size().bytes() as u64;
+        *offset -= page.frames().page_size.bytes() as u64;
         lease.first = added;
         lease.pins.push_front(page);
     } else {
@@ -198,7 +198,7 @@ impl ReadLease {
     }
 
     fn end_transferred(&mut self, transferred: usize, wakers: &mut Wakers) -> Option<Error> {
-        let size = self.pins.frames().page_size().bytes();
+        let size = self.pins.frames().page_size.bytes();
         let end = |index: usize, pin: &Pin| match transferred.saturating_sub(index * size).min(size) {
             0 => Err(failed(pin.frames(), pin.frame().page(), Arc::new(shrunk()))),
             arrived => {
@@ -297,7 +297,7 @@ fn assert_waits(frame: Frame<'_>) {
 }
 
 fn buffer_of(frames: &Frames, no: FrameNo) -> IoBuf {
-    buffer_at(frames, frames.offset_of(no), frames.page_size().bytes())
+    buffer_at(frames, frames.offset_of(no), frames.page_size.bytes())
 }
 
 fn shrunk() -> io::Error {

@@ -169,7 +169,7 @@ impl WriteLease {
 
     pub(super) fn buffer(&self, index: usize) -> IoBuf {
         let frames = self.run.pins.frames();
-        let size = frames.page_size().bytes();
+        let size = frames.page_size.bytes();
         match &self.run.bytes {
             WriteSource::Lent => buffer_at(frames, frames.offset_of(self.run.pins.frame_no(index)), size),
             WriteSource::Copied(copies) => {

@@ -3,8 +3,7 @@
 //! Two threads that read one page pass its state word from core to core, twice for each read. So a page that is used all the time
 //! is *biased* towards readers (BRAVO: Dice and Kogan, USENIX ATC 2019): a thread names its frame in a [slot](super::slots) of
 //! its own, and loads the state word once more. If the page is biased then, the slot is a pin, and the share latch where it says
-//! so. Both that and letting go are plain stores, since the other side passes the heavy half of an
-//! [asymmetric fence](crate::sync::asymmetric).
+//! so. All that are plain stores: the other side passes the heavy half of an [asymmetric fence](crate::sync::asymmetric).
 //!
 //! A thread that wants the page for itself *revokes* the bias. In one step it takes the mark off the word, and a pin and a share latch
 //! for itself. Then it passes the fence, and marks the slots that name the frame as PENDING. If there are any it passes the fence once

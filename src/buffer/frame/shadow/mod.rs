@@ -5,9 +5,9 @@
 //! the device continues to read what it was lent. So a writer waits for a copy of a page, not for the device. Only if the system has
 //! no memory for a shadow page, it waits for the end of the write.
 //!
-//! The bytes on a shadow page are copied back into the frame as soon as possible: at the end of the write, unless the page is
-//! latched; else at the end of the change that is under way then, or before the next one. If readers keep the page there until it is
-//! written again, it is copied into the frame for the device, under a share latch, and belongs there again if no other thread reads it.
+//! They are copied back into the frame as soon as possible: at the end of the write, unless the page is latched; else at the end of the
+//! change that is under way then, or before the next one. If readers keep the page there until it is written again, it is copied into
+//! the frame for the device, under a share latch, and belongs there again if no other thread reads it.
 //!
 //! Invariants:
 //! 1. the device reads in frames, and lent bytes do not change until the write is over;
@@ -35,7 +35,7 @@ use crate::{
 };
 
 impl Frames {
-    /// Returns the address of the frame's shadow page. A function of its own, not inlined, since a page is hardly ever there.
+    /// Not inlined, since a page is hardly ever there.
     #[cold]
     pub(super) fn address_of_shadow(&self, no: FrameNo) -> NonNull<u8> {
         self.shadow_pages.address_of(no)
@@ -59,17 +59,17 @@ impl Frames {
         debug_assert_ne!(from, to);
         witness::copied(from, to);
         // SAFETY: the caller's promise; whole pages of which each lies apart do not overlap.
-        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), self.page_size().bytes()) };
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), self.page_size.bytes()) };
     }
 
     pub(crate) fn run_offset(&self, run: &CopyRun) -> usize {
-        run.first * self.page_size().bytes()
+        run.first * self.page_size.bytes()
     }
 
     /// Returns page `index` of the run, for a codec to seal.
     pub(crate) fn copy_mut<'a>(&'a self, run: &'a mut CopyRun, index: usize) -> &'a mut [u8] {
         // SAFETY: no other has the run's pages, it is borrowed mutably, and the arena is initialised memory.
-        unsafe { slice::from_raw_parts_mut(self.copy_address(run, index).as_ptr(), self.page_size().bytes()) }
+        unsafe { slice::from_raw_parts_mut(self.copy_address(run, index).as_ptr(), self.page_size.bytes()) }
     }
 
     /// Gives back all pages of the run but the first `pages`. That wakes the first that waits for a frame, if it could have no
@@ -86,7 +86,7 @@ impl Frames {
 
     fn copy_address(&self, run: &CopyRun, index: usize) -> NonNull<u8> {
         assert!(index < run.pages());
-        self.arena().at(self.run_offset(run) + index * self.page_size().bytes())
+        self.arena.at(self.run_offset(run) + index * self.page_size.bytes())
     }
 }
 
@@ -132,8 +132,6 @@ impl Pin {
         }
     }
 
-    /// Copies the bytes from the shadow page into the frame.
-    ///
     /// # Safety
     /// No thread changes the bytes, which are on the shadow page, and no other uses what is in the frame.
     unsafe fn copy_back(&self) {

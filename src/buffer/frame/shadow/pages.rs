@@ -50,8 +50,7 @@ struct Pages {
 }
 
 impl ShadowPages {
-    /// Makes room for the shadow pages of `most` frames, of which the first `present` have their memory from the start; for none
-    /// in a pool that lends nothing.
+    /// Makes room for the shadow pages of `most` frames, of which the first `present` have theirs from the start.
     pub(crate) fn new(page_size: PageSize, present: usize, most: usize) -> Result<Self> {
         let kept_at_least = present.div_ceil(4).min(KEPT_MAX);
         // Those that the system has no memory for are not kept.

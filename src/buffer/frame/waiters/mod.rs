@@ -6,8 +6,8 @@
 //! Invariants:
 //! 1. while a waiter wants a frame's latch, its LATCH_WAITERS bit is set or a waiter was called for it that has not come yet; the
 //!    bit is set only while there is a waiter. IO_WAITERS is set exactly while there is a waiter for an I/O. Bits and lists
-//!    change under the shard's lock. So no waiter in a list is overlooked: the thread that ends an I/O or releases a latch sees
-//!    the bit in the very word that it changes, and a called waiter looks after the line when it comes, or leaves it;
+//!    change under the shard's lock. So no waiter is overlooked: the thread that ends an I/O or releases a latch sees the bit in
+//!    the very word that it changes, and a called waiter looks after the line when it comes, or leaves it;
 //! 2. no newcomer passes a line while LATCH_WAITERS is set. The first is [called](fairness), which clears it: until it comes any
 //!    thread or task may take the latch, and if it comes too late once too often the latch is handed over, so none starves;
 //! 3. an entry stays until its owner collects or cancels it; cancelling one that was called or served passes the latch on.
@@ -140,29 +140,23 @@ impl Waiters {
         self.shard(ticket.frame).lock().is_called(ticket.key)
     }
 
-    /// Leaves the line. A latch that was handed over meanwhile, or for which the ticket's owner was called, is
-    /// [passed on](Self::latch_released).
+    /// Leaves the line, and [passes on](Self::latch_released) a latch that was handed over, or for which the owner was called.
     #[must_use]
     pub(crate) fn cancel(&self, ticket: &Ticket, frame: Frame<'_>) -> bool {
         let no = ticket.frame;
-        // Its waker is dropped after the lock.
-        let left;
-        {
-            let mut shard = self.shard(no).lock();
-            left = shard.remove(ticket.key);
-            if left.was_reached() && seeded!("latch_kept_by_a_waiter_that_left") {
-                return false;
-            }
-            if !left.want.is_latch() {
-                let [others, ..] = shard.waiting_for(no);
-                frame.state.update(|s| s.set_io_waiters(others));
-                return false;
-            }
-            if left.holds_latch() {
-                frame.state.update(|s| left.want.unlatched(s));
-            }
+        let mut shard = self.shard(no).lock();
+        let left = shard.remove(ticket.key);
+        let is_kept = left.was_reached() && seeded!("latch_kept_by_a_waiter_that_left");
+        if left.holds_latch() && !is_kept {
+            frame.state.update(|s| left.want.unlatched(s));
         }
-        self.latch_released(no, frame, &mut Wakers::new())
+        if !left.want.is_latch() {
+            let [others, ..] = shard.waiting_for(no);
+            frame.state.update(|s| s.set_io_waiters(others));
+        }
+        // Before its waker is dropped.
+        drop(shard);
+        left.want.is_latch() && !is_kept && self.latch_released(no, frame, &mut Wakers::new())
     }
 
     /// Serves all waiters for the frame's I/O. To be called after an end of it that saw IO_WAITERS in the word.
