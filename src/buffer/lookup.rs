@@ -57,8 +57,7 @@ impl Residency {
         pin: impl Fn(State) -> Option<State>,
     ) -> Result<Pin, NotPinned> {
         if let Ok(seen) = &found
-            && let Ok(pin) =
-                self.pin_if(self.frame(seen.frame()), seen.frame(), &pin, drop, |_| seen.still_holds())
+            && let Ok(pin) = self.pin_if(self.frame(seen.frame()), &pin, drop, |_| seen.still_holds())
         {
             return Ok(pin);
         }
@@ -91,7 +90,7 @@ impl Residency {
             Err(span) => self.table.find_again(page, span),
         };
         while let Some(seen) = found {
-            match self.pin_if(self.frame(seen.frame()), seen.frame(), &pin, drop, |_| seen.still_holds()) {
+            match self.pin_if(self.frame(seen.frame()), &pin, drop, |_| seen.still_holds()) {
                 Ok(pin) => return Ok(pin),
                 Err(state) if seen.still_holds() && state.pins_are_exhausted() => {
                     return Err(NotPinned::TooManyPins);
@@ -108,9 +107,9 @@ impl Residency {
     pub(crate) fn pin_in(&self, no: FrameNo, page: PageId, thread: usize) -> Option<Pin> {
         self.prefetch_bytes(no);
         let frame = self.frame(no);
-        match self.pin_in_slot(frame, no, false, thread) {
+        match self.pin_in_slot(frame, false, thread) {
             Some(pin) => frame.is_of(page).then_some(pin),
-            None => self.pin_if(frame, no, State::pin_valid, drop, |_| frame.is_of(page)).ok(),
+            None => self.pin_if(frame, State::pin_valid, drop, |_| frame.is_of(page)).ok(),
         }
     }
 
@@ -137,11 +136,11 @@ impl Residency {
     pub(crate) fn latch_in(&self, no: FrameNo, page: PageId, thread: usize) -> Option<Pin> {
         self.prefetch_bytes(no);
         let frame = self.frame(no);
-        match self.pin_in_slot(frame, no, true, thread) {
+        match self.pin_in_slot(frame, true, thread) {
             Some(pin) => (frame.is_of(page) || seeded!("page_not_compared_after_the_slot")).then_some(pin),
             None => {
                 let is_it = |_: &Pin| frame.is_of(page);
-                self.pin_if(frame, no, State::pin_and_latch, Pin::unlatch_and_unpin, is_it).ok()
+                self.pin_if(frame, State::pin_and_latch, Pin::unlatch_and_unpin, is_it).ok()
             }
         }
     }
@@ -152,13 +151,12 @@ impl Residency {
     fn pin_if(
         &self,
         frame: Frame<'_>,
-        no: FrameNo,
         pin: impl Fn(State) -> Option<State>,
         let_go: fn(Pin),
         is_it: impl Fn(&Pin) -> bool,
     ) -> Result<Pin, State> {
         let (before, pinned) = frame.state.try_change(pin)?;
-        let pin = self.adopt(no);
+        let pin = self.adopt(frame.no);
         // From here on the frame cannot change its page.
         if is_it(&pin) || seeded!("page_not_compared_after_the_pin") {
             return Ok(pin);
@@ -264,7 +262,7 @@ mod tests {
             fill(&pool, page(new));
             // With the highest usage count.
             (0..5).for_each(|_| pool.look_at(page(new)).unwrap().unlatch_and_unpin());
-            assert!(pool.pin_if(pool.frame(no), no, State::pin, drop, |_| found.still_holds()).is_err());
+            assert!(pool.pin_if(pool.frame(no), State::pin, drop, |_| found.still_holds()).is_err());
             assert!(
                 pool.latch_in(no, page(old), thread_index::current()).is_none()
                     && pool.pin_in(no, page(old), thread_index::current()).is_none()
@@ -311,7 +309,7 @@ mod tests {
         let no = fill(&pool, page(1));
         for _ in 0..3 {
             let before = pool.frame(no).state.load();
-            assert!(pool.pin_if(pool.frame(no), no, State::pin, drop, |_| false).is_err());
+            assert!(pool.pin_if(pool.frame(no), State::pin, drop, |_| false).is_err());
             assert!(
                 pool.pin_in(no, page(3), thread_index::current()).is_none(),
                 "a hint that is out of date"

@@ -56,7 +56,7 @@ impl<'a> Seizure<'a> {
     fn settle(&self, no: FrameNo, settle: fn(State) -> State, wakers: &mut Wakers) {
         let frame = self.pool.frame(no);
         if frame.state.update(settle).has_io_waiters() {
-            self.pool.waiters.io_done(no, frame, &Ok(()), wakers);
+            self.pool.waiters.io_done(frame, &Ok(()), wakers);
         }
     }
 }
@@ -71,7 +71,7 @@ impl Drop for Seizure<'_> {
 impl Residency {
     /// Sleeps until this frame is not seized, or not any more.
     pub(crate) fn wait_until_settled(&self, no: FrameNo) {
-        self.waiters.wait(no, self.frame(no), Want::Settled);
+        self.waiters.wait(self.frame(no), Want::Settled);
     }
 }
 

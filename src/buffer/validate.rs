@@ -28,7 +28,7 @@ impl Residency {
         let mut entries: HashMap<FrameNo, Vec<PageId>> = HashMap::new();
         self.table.entries().for_each(|(no, page)| entries.entry(no).or_default().push(page));
         let entries = |no| entries.get(&no).map_or(&[][..], Vec::as_slice);
-        self.frames.iter().for_each(|(no, frame)| self.look_at_frame(no, frame, entries(no), &mut faults));
+        self.frames.iter().for_each(|(no, frame)| self.look_at_frame(frame, entries(no), &mut faults));
         self.look_at_retired(entries, &mut faults);
         self.look_at_free(&mut faults);
         self.look_at_shadows(&mut faults);
@@ -37,9 +37,9 @@ impl Residency {
         faults
     }
 
-    fn look_at_frame(&self, no: FrameNo, frame: Frame<'_>, entries: &[PageId], faults: &mut Vec<String>) {
+    fn look_at_frame(&self, frame: Frame<'_>, entries: &[PageId], faults: &mut Vec<String>) {
         let (state, page) = (frame.state.load(), frame.page());
-        let mut fault = |what: &str| faults.push(format!("frame {}, {page}: {what}: {state:?}", no.0));
+        let mut fault = |what: &str| faults.push(format!("frame {}, {page}: {what}: {state:?}", frame.no.0));
         if let Some(what) = state.unsound() {
             fault(what);
         }
@@ -55,7 +55,7 @@ impl Residency {
         if state.is_writing() {
             fault("being written, and nothing is under way");
         }
-        if !self.waiters.agrees(no, frame) {
+        if !self.waiters.agrees(frame) {
             fault("its bits do not agree with its waiters");
         }
     }

@@ -18,6 +18,7 @@ use crate::{
 
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Frame<'a> {
+    pub(crate) no: FrameNo,
     pub(crate) state: &'a AtomicState,
     page: &'a AtomicU64,
     header: &'a FrameHeader,
@@ -86,7 +87,7 @@ impl FrameArrays {
         let StateAndName { state, page } = unsafe { self.states.get_unchecked(no.index()) };
         // SAFETY: as above.
         let header = unsafe { self.headers.get_unchecked(no.index()) };
-        Frame { state, page, header }
+        Frame { no, state, page, header }
     }
 }
 

@@ -97,7 +97,7 @@ impl Pin {
             }
             self.must_be_in_its_process();
             let since = time::now();
-            *ticket = waiters.get_in_line(self.frame_no(), self.frame(), latch.want(), drive, waker);
+            *ticket = waiters.get_in_line(self.frame(), latch.want(), drive, waker);
             if let Some(place) = ticket {
                 place.since = Some(since);
                 break Poll::Pending;
@@ -127,12 +127,12 @@ impl Pin {
 
     /// Sleeps until the I/O of the frame is over, however it ends.
     pub(crate) fn wait_for_io(&self, want: Want) {
-        self.frames().waiters.wait(self.frame_no(), self.frame(), want);
+        self.frames().waiters.wait(self.frame(), want);
     }
 
     /// Gets in line for the end of a read. Returns `None` where it is over: the caller looks again.
     pub(crate) fn enlist_for_read(&self, waker: &Waker) -> Option<Ticket> {
-        self.frames().waiters.get_in_line(self.frame_no(), self.frame(), Want::ReadDone, Drive::Task, waker)
+        self.frames().waiters.get_in_line(self.frame(), Want::ReadDone, Drive::Task, waker)
     }
 
     pub(crate) fn cancel_wait(&self, ticket: &Ticket) {
@@ -235,8 +235,7 @@ impl Pin {
 
     fn hand_on(&self, wakers: &mut Wakers) {
         let frames = self.frames();
-        if frames.process.is_current() && frames.waiters.latch_released(self.frame_no(), self.frame(), wakers)
-        {
+        if frames.process.is_current() && frames.waiters.latch_released(self.frame(), wakers) {
             self.attend();
         }
     }

@@ -208,7 +208,7 @@ impl Pin {
             && state.has_io_waiters()
             && !seeded!("lost_wake_up")
         {
-            frames.waiters.io_done(pin.frame_no(), frames.frame(pin.frame_no()), outcome, wakers);
+            frames.waiters.io_done(frames.frame(pin.frame_no()), outcome, wakers);
         }
         if pin.is_off(state)
             && let Some(frames) = kept

@@ -129,8 +129,8 @@ mod tests {
         let leaving = pin.again().unwrap();
         assert!(latched.try_latch(Latch::Exclusive));
         let enlist = |want| {
-            let (no, frame) = (pin.frame_no(), pin.frame());
-            pool.waiters.get_in_line(no, frame, want, Drive::Task, Waker::noop()).unwrap()
+            let frame = pin.frame();
+            pool.waiters.get_in_line(frame, want, Drive::Task, Waker::noop()).unwrap()
         };
         let (ticket, _other) = (enlist(Want::Shared), enlist(Want::Exclusive));
         pool.unlogged.insert(pin.frame_no(), ());

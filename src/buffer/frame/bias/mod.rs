@@ -36,8 +36,7 @@ impl FramesHandle {
     #[inline(always)]
     pub(crate) fn pin_in_slot(
         &self,
-        Frame { state, .. }: Frame<'_>,
-        no: FrameNo,
+        Frame { no, state, .. }: Frame<'_>,
         latched: bool,
         thread: usize,
     ) -> Option<Pin> {

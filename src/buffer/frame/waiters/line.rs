@@ -1,7 +1,7 @@
 //! A shard of the lines: which threads and tasks wait for which frame, and how each leaves. Used under the shard's lock.
 //!
-//! An entry is found by its key, and linked with its neighbours in a lane of its frame; its stage says in which. So the time to
-//! get in line, to leave it and to be served does not depend on the length of the line.
+//! An entry is found by its key, and linked with its neighbours in a lane of its frame. So the time to get in line, to leave it and to
+//! be served does not depend on the length of the line.
 
 use std::mem;
 
@@ -37,7 +37,11 @@ pub(super) struct Waiter {
     frame: FrameNo,
     pub(super) want: Want,
     drive: Drive,
-    stage: WaiterStage,
+    lane: Lane,
+    /// It came too late for a latch, which is handed to it when it is free.
+    has_turn: bool,
+    /// How the I/O has ended.
+    outcome: Result<()>,
     /// Taken when it is woken.
     waker: Option<StoredWaker>,
     links: Links<usize>,
@@ -49,33 +53,24 @@ impl LinkedItems<usize> for Slab<Waiter> {
     }
 }
 
-enum WaiterStage {
-    Waiting,
-    /// Came too late for a latch: it waits before those that were not called. With a turn, the latch is handed to it.
-    Late {
-        has_turn: bool,
-    },
-    /// Woken to come for the latch, which another thread or task may have taken when it does.
-    Called,
-    /// The latch is held on its behalf, or the I/O ended like this.
-    Served(Result<()>),
-}
-
-/// The queues of a frame, in each of which the entries are linked in order of arrival.
+/// How far a waiter has come: the queues of its frame, in each of which the entries are linked in order of arrival.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Lane {
+    /// For an I/O.
     Io,
     /// For a latch, not called yet.
     Waiting,
-    /// For a latch, called and come too late.
+    /// Came too late for a latch: it waits before those that were not called.
     Late,
-    /// Called for a latch, and not come yet.
+    /// Woken to come for the latch, which another thread or task may have taken when it does.
     Called,
-    /// Handed a latch, and not come yet.
+    /// The latch is held on its behalf.
     Holding,
+    /// Its I/O has ended.
+    Over,
 }
 
-const LANES: usize = Lane::Holding as usize + 1;
+const LANES: usize = Lane::Over as usize + 1;
 
 #[derive(Default)]
 struct FrameLine {
@@ -107,22 +102,11 @@ impl FrameLine {
 
 impl Waiter {
     pub(super) fn was_reached(&self) -> bool {
-        matches!(self.stage, WaiterStage::Called | WaiterStage::Served(_))
+        matches!(self.lane, Lane::Called | Lane::Holding | Lane::Over)
     }
 
     pub(super) fn holds_latch(&self) -> bool {
-        self.lane() == Some(Lane::Holding)
-    }
-
-    /// Returns the lane in which it is linked: none once its I/O has ended.
-    fn lane(&self) -> Option<Lane> {
-        match self.stage {
-            WaiterStage::Waiting if self.want.is_latch() => Some(Lane::Waiting),
-            WaiterStage::Waiting => Some(Lane::Io),
-            WaiterStage::Late { .. } => Some(Lane::Late),
-            WaiterStage::Called => Some(Lane::Called),
-            WaiterStage::Served(_) => self.want.is_latch().then_some(Lane::Holding),
-        }
+        self.lane == Lane::Holding
     }
 }
 
@@ -147,8 +131,9 @@ pub(super) struct Shard {
 
 impl Shard {
     pub(super) fn push(&mut self, frame: FrameNo, want: Want, drive: Drive, waker: StoredWaker) -> usize {
-        let (stage, waker) = (WaiterStage::Waiting, Some(waker));
-        let entry = Waiter { frame, want, drive, stage, waker, links: Links::default() };
+        let lane = if want.is_latch() { Lane::Waiting } else { Lane::Io };
+        let (waker, links) = (Some(waker), Links::default());
+        let entry = Waiter { frame, want, drive, lane, has_turn: false, outcome: Ok(()), waker, links };
         let key = self.entries.insert(entry);
         self.link(key);
         key
@@ -167,14 +152,12 @@ impl Shard {
     }
 
     pub(super) fn is_called(&self, key: usize) -> bool {
-        matches!(self.entries[key].stage, WaiterStage::Called)
+        self.entries[key].lane == Lane::Called
     }
 
     pub(super) fn collect(&mut self, key: usize) -> Option<Result<()>> {
-        let WaiterStage::Served(outcome) = &mut self.entries[key].stage else { return None };
-        let outcome = mem::replace(outcome, Ok(()));
-        self.remove(key);
-        Some(outcome)
+        let is_served = matches!(self.entries[key].lane, Lane::Holding | Lane::Over);
+        is_served.then(|| self.remove(key).outcome)
     }
 
     pub(super) fn exchange_waker(&mut self, key: usize, drive: Drive, waker: &mut Option<StoredWaker>) {
@@ -191,15 +174,9 @@ impl Shard {
     }
 
     /// Serves the waiters for the frame's I/O, where there is nothing left to wait for. Returns whether there are more of them.
-    pub(super) fn io_done(
-        &mut self,
-        no: FrameNo,
-        frame: Frame<'_>,
-        outcome: &Result<()>,
-        wakers: &mut Wakers,
-    ) -> bool {
+    pub(super) fn io_done(&mut self, frame: Frame<'_>, outcome: &Result<()>, wakers: &mut Wakers) -> bool {
         let state = frame.state.load();
-        let mut next = self.lines.get(&no).and_then(|line| line.first(Lane::Io));
+        let mut next = self.lines.get(&frame.no).and_then(|line| line.first(Lane::Io));
         let mut served = 0;
         while let Some(key) = next {
             if served == BATCH {
@@ -209,30 +186,29 @@ impl Shard {
             next = self.behind(key);
             // A read and a write cannot be under way together, but the next I/O may have begun already.
             if !entry.want.must_wait(state) {
-                self.advance(key, WaiterStage::Served(outcome.clone()), wakers);
+                self.entries[key].outcome = outcome.clone();
+                self.advance(key, Lane::Over, wakers);
                 served += 1;
             }
         }
-        let [others, ..] = self.waiting_for(no);
+        let [others, ..] = self.waiting_for(frame.no);
         frame.state.update(|s| s.set_io_waiters(others));
         false
     }
 
     /// Takes the latch for a called waiter that comes, or has it wait on before those that were not called.
     pub(super) fn come(&mut self, key: usize, frame: Frame<'_>) {
-        let Waiter { frame: no, want, .. } = self.entries[key];
-        self.line(no).has_moved = true;
-        let [_, others_wait, _] = self.waiting_for(no);
-        let stage = if frame.state.decide(|state| fairness::come(state, want, others_wait)) {
-            WaiterStage::Served(Ok(()))
-        } else {
-            WaiterStage::Late { has_turn: self.turns.give(time::now()) }
-        };
-        self.set_stage(key, stage);
+        let want = self.entries[key].want;
+        self.line(frame.no).has_moved = true;
+        let [_, others_wait, _] = self.waiting_for(frame.no);
+        let comes_in_time = frame.state.decide(|state| fairness::come(state, want, others_wait));
+        self.entries[key].has_turn = !comes_in_time && self.turns.give(time::now());
+        self.move_to(if comes_in_time { Lane::Holding } else { Lane::Late }, key);
     }
 
     /// Passes a released latch on: to the first in line and, if that one shares it, to those right behind that share it too.
-    pub(super) fn pass_on(&mut self, no: FrameNo, frame: Frame<'_>, wakers: &mut Wakers) -> Passed {
+    pub(super) fn pass_on(&mut self, frame: Frame<'_>, wakers: &mut Wakers) -> Passed {
+        let no = frame.no;
         if self.next(no).is_none() {
             frame.state.update(|state| state.set_latch_waiters(false));
         }
@@ -241,16 +217,15 @@ impl Shard {
             if called == BATCH {
                 return Passed::InPart;
             }
-            let Waiter { want, drive, .. } = self.entries[first];
-            let has_turn = matches!(self.entries[first].stage, WaiterStage::Late { has_turn: true });
+            let Waiter { want, drive, has_turn, .. } = self.entries[first];
             let next = self.after(first).map(|next| self.entries[next].want);
             let pass = frame.state.decide(|state| fairness::pass_on(state, want, has_turn, next.is_some()));
-            let stage = match pass {
+            let lane = match pass {
                 Pass::Later => return Passed::Nowhere,
-                Pass::Call => WaiterStage::Called,
-                Pass::HandOver => WaiterStage::Served(Ok(())),
+                Pass::Call => Lane::Called,
+                Pass::HandOver => Lane::Holding,
             };
-            self.advance(first, stage, wakers);
+            self.advance(first, lane, wakers);
             if drive == Drive::Task && (pass == Pass::HandOver || next.is_some()) {
                 self.watch(no);
             }
@@ -276,8 +251,8 @@ impl Shard {
             if at_once || !mem::take(&mut line.has_moved) {
                 let most = if at_once { usize::MAX } else { line.called().clamp(1, BATCH) };
                 for _ in 0..most {
-                    self.take_back(no, frames.get(no));
-                    if self.pass_on(no, frames.get(no), wakers) == Passed::Nowhere {
+                    self.take_back(frames.get(no));
+                    if self.pass_on(frames.get(no), wakers) == Passed::Nowhere {
                         break;
                     }
                 }
@@ -293,14 +268,14 @@ impl Shard {
     }
 
     /// Takes the latch back from tasks that it was handed to and that have not come.
-    fn take_back(&mut self, no: FrameNo, frame: Frame<'_>) {
-        let mut next = self.line(no).first(Lane::Holding);
+    fn take_back(&mut self, frame: Frame<'_>) {
+        let mut next = self.line(frame.no).first(Lane::Holding);
         while let Some(key) = next {
             let Waiter { want, drive, .. } = self.entries[key];
             next = self.behind(key);
             if drive == Drive::Task {
                 frame.state.update(|state| want.unlatched(state));
-                self.set_stage(key, WaiterStage::Called);
+                self.move_to(Lane::Called, key);
             }
         }
     }
@@ -320,27 +295,25 @@ impl Shard {
 
     /// Returns the next waiter for the latch but one.
     fn after(&self, next: usize) -> Option<usize> {
-        let Waiter { frame, ref stage, .. } = self.entries[next];
-        let is_late = matches!(stage, WaiterStage::Late { .. });
-        self.behind(next).or_else(|| self.lines[&frame].first(Lane::Waiting).filter(|_| is_late))
+        let Waiter { frame, lane, .. } = self.entries[next];
+        self.behind(next).or_else(|| self.lines[&frame].first(Lane::Waiting).filter(|_| lane == Lane::Late))
     }
 
     fn behind(&self, key: usize) -> Option<usize> {
-        let entry = &self.entries[key];
-        entry.lane().and_then(|lane| self.lines[&entry.frame].lanes[lane as usize].behind(key, &self.entries))
+        let Waiter { frame, lane, .. } = self.entries[key];
+        self.lines[&frame].lanes[lane as usize].behind(key, &self.entries)
     }
 
     /// Moves a waiter on, and takes its waker, to be called.
-    fn advance(&mut self, key: usize, stage: WaiterStage, wakers: &mut Wakers) {
+    fn advance(&mut self, key: usize, lane: Lane, wakers: &mut Wakers) {
         wakers.extend(self.entries[key].waker.take());
-        self.set_stage(key, stage);
+        self.move_to(lane, key);
     }
 
-    fn set_stage(&mut self, key: usize, stage: WaiterStage) {
+    fn move_to(&mut self, lane: Lane, key: usize) {
         self.unlink(key);
-        self.entries[key].stage = stage;
+        self.entries[key].lane = lane;
         self.link(key);
-        self.forget_if_empty(self.entries[key].frame);
     }
 
     fn line(&mut self, no: FrameNo) -> &mut FrameLine {
@@ -354,17 +327,13 @@ impl Shard {
     }
 
     fn link(&mut self, key: usize) {
-        let Waiter { frame, .. } = self.entries[key];
-        if let Some(lane) = self.entries[key].lane() {
-            self.lines.entry(frame).or_default().lanes[lane as usize].push_back(key, &self.entries);
-        }
+        let Waiter { frame, lane, .. } = self.entries[key];
+        self.lines.entry(frame).or_default().lanes[lane as usize].push_back(key, &self.entries);
     }
 
     fn unlink(&mut self, key: usize) {
-        let entry = &self.entries[key];
-        if let Some(lane) = entry.lane() {
-            let line = self.lines.get_mut(&entry.frame).expect("the frame of a waiter has a line");
-            line.lanes[lane as usize].remove(key, &self.entries);
-        }
+        let Waiter { frame, lane, .. } = self.entries[key];
+        let line = self.lines.get_mut(&frame).expect("the frame of a waiter has a line");
+        line.lanes[lane as usize].remove(key, &self.entries);
     }
 }

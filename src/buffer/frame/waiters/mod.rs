@@ -69,24 +69,23 @@ impl Waiters {
     /// again.
     pub(crate) fn get_in_line(
         &self,
-        no: FrameNo,
         frame: Frame<'_>,
         want: Want,
         drive: Drive,
         waker: &Waker,
     ) -> Option<Ticket> {
-        let waker = StoredWaker::of(waker);
+        let (no, waker) = (frame.no, StoredWaker::of(waker));
         let mut shard = self.shard(no).lock();
         frame.state.try_update(|s| want.must_wait(s).then(|| want.announce(s))).ok()?;
         Some(Ticket { frame: no, key: shard.push(no, want, drive, waker), since: None })
     }
 
     /// Sleeps until there is no longer anything to wait for. Not for latches, which would be kept.
-    pub(crate) fn wait(&self, no: FrameNo, frame: Frame<'_>, want: Want) {
+    pub(crate) fn wait(&self, frame: Frame<'_>, want: Want) {
         let mut ticket = None;
         wait::block_on(|waker| {
             if ticket.is_none() {
-                ticket = self.get_in_line(no, frame, want, Drive::Task, waker);
+                ticket = self.get_in_line(frame, want, Drive::Task, waker);
             }
             ticket.as_ref().map_or(Poll::Ready(()), |ticket| self.poll(ticket, waker).map(drop))
         });
@@ -143,34 +142,33 @@ impl Waiters {
     /// Leaves the line, and [passes on](Self::latch_released) a latch that was handed over, or for which the owner was called.
     #[must_use]
     pub(crate) fn cancel(&self, ticket: &Ticket, frame: Frame<'_>) -> bool {
-        let no = ticket.frame;
-        let mut shard = self.shard(no).lock();
+        let mut shard = self.shard(frame.no).lock();
         let left = shard.remove(ticket.key);
         let is_kept = left.was_reached() && seeded!("latch_kept_by_a_waiter_that_left");
         if left.holds_latch() && !is_kept {
             frame.state.update(|s| left.want.unlatched(s));
         }
         if !left.want.is_latch() {
-            let [others, ..] = shard.waiting_for(no);
+            let [others, ..] = shard.waiting_for(frame.no);
             frame.state.update(|s| s.set_io_waiters(others));
         }
         // Before its waker is dropped.
         drop(shard);
-        left.want.is_latch() && !is_kept && self.latch_released(no, frame, &mut Wakers::new())
+        left.want.is_latch() && !is_kept && self.latch_released(frame, &mut Wakers::new())
     }
 
     /// Serves all waiters for the frame's I/O. To be called after an end of it that saw IO_WAITERS in the word.
-    pub(crate) fn io_done(&self, no: FrameNo, frame: Frame<'_>, outcome: &Result<()>, wakers: &mut Wakers) {
-        while self.shard(no).lock().io_done(no, frame, outcome, wakers) {}
+    pub(crate) fn io_done(&self, frame: Frame<'_>, outcome: &Result<()>, wakers: &mut Wakers) {
+        while self.shard(frame.no).lock().io_done(frame, outcome, wakers) {}
     }
 
     /// Passes the latch on. To be called after a release that saw LATCH_WAITERS in the word. Returns whether a line has to be
     /// [looked after](Self::look_after) from now on, since a task may take the latch.
     #[must_use]
-    pub(crate) fn latch_released(&self, no: FrameNo, frame: Frame<'_>, wakers: &mut Wakers) -> bool {
+    pub(crate) fn latch_released(&self, frame: Frame<'_>, wakers: &mut Wakers) -> bool {
         loop {
-            let mut shard = self.shard(no).lock();
-            let passed = shard.pass_on(no, frame, wakers);
+            let mut shard = self.shard(frame.no).lock();
+            let passed = shard.pass_on(frame, wakers);
             if passed != Passed::InPart {
                 return shard.is_watching();
             }
@@ -202,9 +200,8 @@ impl Waiters {
     }
 
     /// Returns whether the frame's bits agree with its lines: invariant 1.
-    pub(crate) fn agrees(&self, no: FrameNo, frame: Frame<'_>) -> bool {
-        let shard = self.shard(no).lock();
-        let [for_io, for_latch, is_called] = shard.waiting_for(no);
+    pub(crate) fn agrees(&self, frame: Frame<'_>) -> bool {
+        let [for_io, for_latch, is_called] = self.shard(frame.no).lock().waiting_for(frame.no);
         let state = frame.state.load();
         let is_seen_to = state.has_latch_waiters() || for_latch && is_called;
         is_seen_to == for_latch && state.has_io_waiters() == for_io

@@ -26,8 +26,6 @@ struct Bench {
     woken: Arc<CountingWaker>,
 }
 
-const NO: FrameNo = FrameNo(7);
-
 impl Bench {
     /// Makes a valid frame with nine pins.
     fn new() -> Self {
@@ -50,7 +48,7 @@ impl Bench {
 
     fn enlist(&self, want: Want) -> Option<Ticket> {
         let drive = if want.is_latch() { Drive::Thread } else { Drive::Task };
-        self.waiters.get_in_line(NO, self.frame(), want, drive, &self.waker())
+        self.waiters.get_in_line(self.frame(), want, drive, &self.waker())
     }
 
     /// Comes for the latch, where the waiter was called.
@@ -59,18 +57,18 @@ impl Bench {
     }
 
     fn agrees(&self) -> bool {
-        self.waiters.agrees(NO, self.frame())
+        self.waiters.agrees(self.frame())
     }
 
     fn release_exclusive(&self) {
         if self.frame().state.update(|s| s.unlatch_exclusive(false)).has_latch_waiters() {
-            assert!(!self.waiters.latch_released(NO, self.frame(), &mut Wakers::new()));
+            assert!(!self.waiters.latch_released(self.frame(), &mut Wakers::new()));
         }
     }
 
     fn release_shared(&self) {
         if self.frame().state.update(State::unlatch_shared).has_latch_waiters() {
-            assert!(!self.waiters.latch_released(NO, self.frame(), &mut Wakers::new()));
+            assert!(!self.waiters.latch_released(self.frame(), &mut Wakers::new()));
         }
     }
 }
@@ -158,10 +156,10 @@ fn every_waiter_of_a_failed_read_gets_the_error() {
     let frame = frames.get(FrameNo(0));
     frame.state.update(|s| s.claim().unwrap().begin_read(false));
     let waker = bench.waker();
-    let enlist = || bench.waiters.get_in_line(NO, frame, Want::ReadDone, Drive::Task, &waker).unwrap();
+    let enlist = || bench.waiters.get_in_line(frame, Want::ReadDone, Drive::Task, &waker).unwrap();
     let tickets = [enlist(), enlist(), enlist()];
     assert!(frame.state.update(State::fail_read).has_io_waiters());
-    bench.waiters.io_done(NO, frame, &Err(Error::ShutDown), &mut Wakers::new());
+    bench.waiters.io_done(frame, &Err(Error::ShutDown), &mut Wakers::new());
     for ticket in &tickets {
         assert!(matches!(bench.waiters.poll(ticket, &bench.waker()), Poll::Ready(Err(Error::ShutDown))));
     }
