@@ -215,7 +215,6 @@ pub(crate) struct AskingSpan {
 }
 
 impl AskingSpan {
-    /// Returns the span of the calling thread.
     pub(crate) fn current() -> Self {
         Self {
             #[cfg(feature = "tracing")]
@@ -231,7 +230,6 @@ impl AskingSpan {
         }
     }
 
-    /// Does the work in this span.
     pub(crate) fn run<R>(self, work: impl FnOnce() -> R) -> R {
         #[cfg(feature = "tracing")]
         let _entered = spans::EnteredSpan::enter(|| self.span);

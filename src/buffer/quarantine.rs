@@ -41,7 +41,6 @@ impl<'a> Seizure<'a> {
         is_it
     }
 
-    /// Throws the changes away and frees the frames.
     pub(crate) fn discard(mut self) {
         let mut wakers = Wakers::new();
         for no in std::mem::take(&mut self.frames) {
@@ -69,7 +68,6 @@ impl Drop for Seizure<'_> {
 }
 
 impl Residency {
-    /// Sleeps until this frame is not seized, or not any more.
     pub(crate) fn wait_until_settled(&self, no: FrameNo) {
         self.waiters.wait(self.frame(no), Want::Settled);
     }

@@ -34,7 +34,6 @@ impl ConfigError {
         Self { path: None, option, value: None, advice: advice.into() }
     }
 
-    /// Sets the file of the error.
     pub(crate) fn at(self, path: &Path) -> Self {
         Self { path: Some(path.into()), ..self }
     }

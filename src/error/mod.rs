@@ -395,12 +395,10 @@ impl Error {
         page.is_none_or(|page| page.file == file)
     }
 
-    /// Makes the error of a callback that panicked when it was called for no page.
     pub(crate) fn panicked(callback: Callback) -> Self {
         Self::Panicked { callback, page: None, path: None }
     }
 
-    /// Makes the error of a callback that panicked over a page of the file at that path.
     pub(crate) fn panicked_over(callback: Callback, page: PageId, path: &Arc<Path>) -> Self {
         Self::Panicked { callback, page: Some(page), path: Some(Arc::clone(path)) }
     }
@@ -417,7 +415,6 @@ fn page_in(page: PageId, path: Option<&Path>) -> String {
     format!("{} of {}", page.block, file_at(page.file, path))
 }
 
-/// Names a file by its path, if that is known.
 fn file_at(file: FileId, path: Option<&Path>) -> String {
     path.map_or_else(|| file.to_string(), |path| format!("{} ({file})", path.display()))
 }

@@ -22,7 +22,6 @@ pub(crate) struct BufferRing {
 }
 
 impl BufferRing {
-    /// Makes an empty ring that grows to `size` frames.
     pub(crate) fn new(size: usize) -> Self {
         Self { frames: Vec::with_capacity(size), size, hand: 0 }
     }
@@ -44,7 +43,6 @@ impl BufferRing {
         (self.size - self.frames.len()).max(1)
     }
 
-    /// Puts a frame at the place whose turn it is.
     pub(crate) fn keep(&mut self, no: FrameNo) {
         if self.frames.len() < self.size {
             self.frames.push(no);

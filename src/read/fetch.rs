@@ -261,7 +261,6 @@ impl Miss {
         }
     }
 
-    /// Returns what is left of the patience for a frame.
     pub(super) fn patience_left(&self) -> Duration {
         self.frame_wait.left()
     }

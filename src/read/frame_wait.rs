@@ -46,7 +46,6 @@ impl FrameWait {
         Self { limit, wait: None, pinned: Duration::ZERO, cleaning: None, place: None }
     }
 
-    /// Returns whether a wait is going on.
     pub(super) fn is_under_way(&self) -> bool {
         self.wait.is_some()
     }

@@ -35,15 +35,12 @@ trait Guard: Sized {
     /// Takes pin and latch, if the page is resident and the latch is free.
     fn now(shared: &Shared, at: PageAt) -> Option<Self>;
 
-    /// Refuses a page on which this guard is not allowed.
     fn check(_: &PinnedPage) -> Result<()> {
         Ok(())
     }
 
-    /// Makes the guard from a pin that has the latch.
     fn of_latched(pin: Pin) -> Self;
 
-    /// Releases the latch, and keeps the pin.
     fn let_go(self) -> PinnedPage;
 }
 

@@ -46,7 +46,6 @@ impl Wanted {
         wanted
     }
 
-    /// Returns the file of the first page.
     pub(crate) fn first_file(&self) -> Option<FileId> {
         self.pages.first().map(|page| page.file)
     }

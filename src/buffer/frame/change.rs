@@ -84,7 +84,6 @@ impl Frames {
         self.dirty_counts.is_full(file, self.size.frames() as usize, self.has_one_file_at_most())
     }
 
-    /// Waits for room for a change of a clean page of this file.
     pub(crate) fn poll_room(
         self: &Arc<Self>,
         file: FileId,
@@ -102,7 +101,6 @@ impl Frames {
 }
 
 impl Pin {
-    /// Returns whether a change of the page may have to wait for room.
     #[inline]
     pub(crate) fn wants_room(&self) -> bool {
         self.frames().dirty_counts.is_short() && !self.frame().state.load().is_dirty()
@@ -134,7 +132,6 @@ impl Pin {
         }
     }
 
-    /// Notes where the first record of a change begins, if it has one.
     pub(crate) fn note_change(&self, first: Option<Lsn>) {
         let frame = self.frame();
         let state = frame.state.load();

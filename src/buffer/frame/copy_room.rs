@@ -82,7 +82,6 @@ impl CopyRoom {
         Self { is_used: pages > 0, owners: Mutex::new(owners), freed: Condvar::new() }
     }
 
-    /// Takes room for up to `wanted` pages of the file, if there is any at all.
     pub(crate) fn try_take(&self, wanted: usize, file: FileId) -> Option<CopyRun> {
         let mut owners = self.owners.lock();
         let found = owners.find(wanted.min(owners.left_for(file)));

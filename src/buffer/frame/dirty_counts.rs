@@ -95,7 +95,6 @@ impl DirtyCounts {
         at_rest(&self.tallies.all)
     }
 
-    /// Returns whether the file has so many that it may have no more.
     pub(crate) fn is_full(&self, file: FileId, frames: usize, is_alone: bool) -> bool {
         let own = self.of(file);
         let left = frames.saturating_sub(self.all().saturating_sub(own));
@@ -122,7 +121,6 @@ impl DirtyCounts {
         }
     }
 
-    /// Notes the outcome of a write of the file.
     pub(crate) fn note_write(&self, file: FileId, error: Option<&Error>) {
         match error {
             Some(error) => self.refusals.insert(file, error.clone()),

@@ -78,7 +78,6 @@ impl FrameWaiters {
         left.is_none()
     }
 
-    /// Wakes the first in line: there may be a frame now.
     #[cold]
     pub(crate) fn wake_one(&self) {
         self.wake_one_with(&mut Wakers::new());

@@ -148,7 +148,6 @@ impl Frames {
         self.arena.chunks_for(self.offset_of(FrameNo(frames)))
     }
 
-    /// Returns the bytes that the frames take beside the pages.
     pub(crate) fn overhead(&self) -> usize {
         let (frames, copies) = (self.size.highest() as usize, self.first_frame);
         let parts = self.clean_list.memory() + self.shadow_pages.memory(frames) + self.dirty_counts.memory();

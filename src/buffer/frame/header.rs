@@ -104,7 +104,6 @@ impl Frame<'_> {
         PageId::from_word(self.page.load(Ordering::Relaxed))
     }
 
-    /// Returns whether that is [its page](Self::page).
     #[inline]
     pub(crate) fn is_of(self, page: PageId) -> bool {
         self.page.load(Ordering::Relaxed) == page.to_word()

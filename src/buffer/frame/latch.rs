@@ -48,7 +48,6 @@ impl Latch {
 }
 
 impl Pin {
-    /// Takes the latch if that needs no wait.
     #[inline]
     pub(crate) fn try_latch(&self, latch: Latch) -> bool {
         if latch == Latch::Shared && self.latch_in_slot() {
@@ -141,7 +140,6 @@ impl Pin {
         }
     }
 
-    /// Takes the latch; sleeps until it can be taken.
     #[inline]
     pub(crate) fn latch(&self, latch: Latch) {
         if !self.try_latch(latch) {
@@ -179,7 +177,6 @@ impl Pin {
         }
     }
 
-    /// Releases a share latch and the pin that it was held through.
     #[inline(always)] // The half of a hit, which a call would make longer by the registers that it saves.
     pub(crate) fn unlatch_and_unpin(self) {
         if self.slot().is_some() {

@@ -240,7 +240,6 @@ impl Pin {
         true
     }
 
-    /// Takes the pin off the state word, which holds it.
     #[inline(never)] // So that a slot is let go of without the stack and the registers that only this needs.
     fn drop_in_word(&self) {
         let kept = self.keep_if(self.frames().frame_waiters.any());

@@ -286,7 +286,6 @@ impl ReaderSlot {
         self.mark.load(Ordering::Acquire) != 0
     }
 
-    /// Returns what it holds and the state word does not count.
     fn uncounted(&self) -> Option<SlotWord> {
         let held = self.load();
         let is_counted = self.counted(held).is_some();

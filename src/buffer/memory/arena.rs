@@ -84,7 +84,6 @@ impl Arena {
         self.chunks_for(self.len)
     }
 
-    /// Returns how many chunks the first `len` bytes take.
     pub(crate) fn chunks_for(&self, len: usize) -> usize {
         len.div_ceil(1 << self.chunk_bits)
     }
@@ -102,7 +101,6 @@ impl Arena {
         (self.at(start), (self.len - start).min(1 << self.chunk_bits))
     }
 
-    /// Returns an error where the system has no memory for these chunks.
     pub(crate) fn check_fits(&self, chunks: Range<usize>) -> Result<()> {
         check_fits(chunks.len() << self.chunk_bits)
     }

@@ -16,7 +16,6 @@ pub struct PageRead<'a> {
 }
 
 impl<'a> PageRead<'a> {
-    /// Makes a guard of a share latch that was taken through this pin.
     #[inline]
     pub(super) const fn of_latched(pin: &'a Pin) -> Self {
         Self { pin }

@@ -195,7 +195,6 @@ impl PageTable {
         self.lock(page).translation()
     }
 
-    /// Looks through the buckets where the cluster may be.
     #[inline(never)] // So that a hit at the first place saves no registers for this.
     fn look(&self, sought: Sought, span: u32) -> Option<(&Bucket, usize)> {
         let bucket = self.bucket(sought, span);

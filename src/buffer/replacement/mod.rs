@@ -95,7 +95,6 @@ impl Replacement {
         self.ghosts.resize(frames);
     }
 
-    /// Returns how many frames are in the queues.
     pub(super) fn frames(&self) -> usize {
         self.frames.load(Ordering::Relaxed)
     }
@@ -106,13 +105,11 @@ impl Replacement {
         order::new_pages_of(self.layout.frames_in(0, self.frames()))
     }
 
-    /// Returns the bytes that all this takes.
     pub(super) fn memory(&self) -> usize {
         let orders = self.frames() * Order::BYTES_PER_FRAME + size_of_val(&*self.shards);
         orders + size_of_val(&*self.free.in_shards) + self.ghosts.memory()
     }
 
-    /// Returns how many frames are free.
     pub(super) fn free(&self) -> usize {
         self.free.all.load(Ordering::Relaxed)
     }
@@ -314,27 +311,22 @@ struct Layout {
 }
 
 impl Layout {
-    /// Makes the layout for a pool of at most `most` frames.
     fn of(most: usize) -> Self {
         Self { shard_size: most.div_ceil((most / SHARD).max(1)) }
     }
 
-    /// Returns how many shards the first `frames` are in.
     fn shards_for(self, frames: usize) -> usize {
         frames.div_ceil(self.shard_size)
     }
 
-    /// Returns how many of the first `frames` are in this shard.
     fn frames_in(self, shard: usize, frames: usize) -> usize {
         frames.saturating_sub(shard * self.shard_size).min(self.shard_size)
     }
 
-    /// Returns the number of a shard's frame.
     fn number(self, shard: usize, index: usize) -> FrameNo {
         FrameNo((shard * self.shard_size + index) as u32)
     }
 
-    /// Returns the shard of a frame, and which of its frames that is.
     fn place_of(self, no: FrameNo) -> (usize, usize) {
         (no.index() / self.shard_size, no.index() % self.shard_size)
     }

@@ -111,7 +111,6 @@ struct Unchanged {
 }
 
 impl Unchanged {
-    /// Returns for how long the count has had this value.
     fn time(&mut self, count: u64, now: Instant) -> Duration {
         if count != self.count {
             *self = Self { count, since: now };

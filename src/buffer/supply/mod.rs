@@ -63,7 +63,6 @@ impl Residency {
         Some(self.claimed(*taken.first()?))
     }
 
-    /// Takes a frame where no dirty victim matters.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn take_clean(&self) -> Option<ClaimedFrame<'_>> {
         self.take_frame(Search::Demand, &mut DirtyVictims::new())
@@ -310,7 +309,6 @@ impl Residency {
         self.findings.shortage(look)
     }
 
-    /// Returns what a fetch sees that found no frame.
     pub(crate) fn signs(&self) -> Signs {
         let counts = [Counter::PagesWritten, Counter::PagesRead, Counter::Evictions];
         let [written, read, taken] = counts.map(|counter| self.counters.get(counter));

@@ -83,12 +83,10 @@ impl Shortage {
         (self.frames - self.pinned - self.reading - self.writing) as usize
     }
 
-    /// Makes the error of a wait that ends since callers have frames pinned.
     pub(crate) fn of_pins(self, waited: Duration) -> Error {
         Error::AllPinned { waited, frames: self.frames, pinned: self.pinned }
     }
 
-    /// Makes the error of a wait that ends since nothing came back from the disk.
     pub(crate) fn at_the_end_of(self, waited: Duration, idle: Duration) -> Error {
         let Self { frames, pinned, reading, writing, dirty } = self;
         Error::NoFrame { waited, idle, frames, pinned, reading, writing, dirty }

@@ -134,7 +134,6 @@ impl PollStep for Arrivals {
 }
 
 impl Coming {
-    /// Returns how many pages have not come.
     fn remaining(&self) -> usize {
         self.open.len() + self.alone.len()
     }

@@ -89,7 +89,6 @@ impl Group {
         matches!(self.entry, AdmissionStage::Inside(_))
     }
 
-    /// Returns a fetch of the page at that place by itself.
     pub(super) fn miss(&self, at: usize) -> Miss {
         Miss::new(Arc::clone(&self.shared), self.pages[at], self.patience)
     }
@@ -239,7 +238,6 @@ impl Group {
         }
     }
 
-    /// Leaves the frames to other calls but for so many pages, which are still to come.
     pub(super) fn lower_need(&self, pages: usize) {
         if let AdmissionStage::Inside(place) = &self.entry {
             self.shared.pool.admission.lower(place, pages, frames_to_let_in(&self.shared));
@@ -315,7 +313,6 @@ pub(super) fn look_up(shared: &Shared, pages: &[PageId]) -> Vec<Option<Pin>> {
     pins
 }
 
-/// Checks that there are enough frames to pin all of the pages.
 pub(super) fn check_count(shared: &Shared, pages: &[PageId]) -> Result<()> {
     let frames = shared.pool.size.frames();
     if pages.len() <= frames as usize {

@@ -130,7 +130,6 @@ impl FetchMany {
     }
 }
 
-/// Counts the resident pages, for their files. Returns their number.
 fn count_hits(shared: &Shared, pages: &[PageId], pins: &[Option<Pin>]) -> usize {
     let count = |file, pins: &[Option<Pin>]| {
         let here = pins.iter().flatten().filter(|pin| is_here(pin)).count();

@@ -66,7 +66,6 @@ impl Distance {
         self.hits_to_spare = self.most;
     }
 
-    /// Notes that the consumer had to wait for a page.
     pub(super) fn note_wait(&mut self) {
         self.ahead = (2 * self.ahead).min(self.most);
     }

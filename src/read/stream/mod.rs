@@ -133,7 +133,6 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
         item
     }
 
-    /// Has the window look further ahead, if it is time to.
     fn look_ahead(&mut self) {
         let wanted = self.window.wants();
         for _ in 0..wanted {

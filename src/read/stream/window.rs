@@ -143,13 +143,11 @@ impl Window {
         self.distance.target()
     }
 
-    /// Returns the number of further pages that the window wants.
     pub(super) fn wants(&self) -> usize {
         // A page that is ready to be handed out is not held any more.
         self.distance.to_ask(self.pages.len() - usize::from(self.outcome.is_some()))
     }
 
-    /// Asks for one more page.
     pub(super) fn push(&mut self, page: PageId) {
         self.pages.push_back(Ahead { page, pin: None });
     }
@@ -373,7 +371,6 @@ impl Window {
         }
     }
 
-    /// Notes that the first page cannot be had.
     fn fail(&mut self, error: Error) {
         self.unpin_first();
         self.outcome = Some(Err(error));
@@ -425,7 +422,6 @@ impl Window {
         self.outcome.take()?.err().map(Err)
     }
 
-    /// Returns whether the wake-up for what is waited for is certain.
     pub(super) fn is_sure_of_its_wake_up(&self) -> bool {
         self.demand.as_ref().is_none_or(PollStep::is_sure_of_its_wake_up)
     }

@@ -155,7 +155,6 @@ impl Pin {
         true
     }
 
-    /// Ends the write to which this pin belongs, and wakes the waiters for that.
     #[cfg(test)]
     pub(crate) fn end_write(self, arrived: bool) {
         self.end_write_with(arrived, &mut Wakers::new());

@@ -44,7 +44,6 @@ impl State {
         self.is_biased().then(|| revoked.without(BIASED).with(COUNTING))
     }
 
-    /// Notes that all that slots hold is counted.
     pub(crate) fn all_counted(self) -> Self {
         self.without(COUNTING)
     }
@@ -54,7 +53,6 @@ impl State {
         self.is_biased() && step(self.without(BIASED)).is_some()
     }
 
-    /// Returns whether nothing but the bias refuses the exclusive latch.
     pub(crate) const fn refuses_writer_for_bias(self) -> bool {
         self.0 & (BIASED | LATCHES | LATCH_WAITERS) == BIASED
     }

@@ -9,7 +9,6 @@ impl State {
         (!self.has(LATCH_WAITERS)).then(|| self.hand_over_shared()).flatten()
     }
 
-    /// Takes the exclusive latch for a newcomer.
     pub(crate) fn latch_exclusive(self) -> Option<Self> {
         (!self.has(LATCH_WAITERS)).then(|| self.hand_over_exclusive()).flatten()
     }
@@ -21,7 +20,6 @@ impl State {
         (!self.has(EXCLUSIVE) && self.0 & SHARES < SHARES_MAX).then(|| Self(self.0 + SHARE))
     }
 
-    /// Takes the exclusive latch for the waiter whose turn it is.
     pub(crate) fn hand_over_exclusive(self) -> Option<Self> {
         debug_assert!(self.may_be_pinned());
         (!self.has(LATCHES | BIASED)).then(|| self.with(EXCLUSIVE))

@@ -330,7 +330,6 @@ impl State {
         Self(self.without(CLAIMED).with(READING | read_only).0 + PIN)
     }
 
-    /// Notes that the page that is read has its LSN in its bytes.
     pub(crate) fn keep_lsn(self) -> Self {
         debug_assert!(self.has(READING));
         self.with(KEEPS_LSN)

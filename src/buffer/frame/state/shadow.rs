@@ -3,7 +3,6 @@
 use super::{CLAIMED, EXCLUSIVE, LENT, SHADOWED, State, WRITING};
 
 impl State {
-    /// Returns whether the bytes are on the frame's shadow page.
     #[inline]
     pub(crate) const fn is_shadowed(self) -> bool {
         self.has(SHADOWED)

@@ -187,7 +187,6 @@ impl Waiters {
         any
     }
 
-    /// Returns whether there are lines to be looked after.
     pub(crate) fn needs_attention(&self) -> bool {
         self.shards.iter().any(|shard| shard.lock().is_watching())
     }
