@@ -167,15 +167,13 @@ impl Residency {
 
     /// Pins this very frame if it still holds `page`; for housekeeping, so the usage count stays.
     pub(crate) fn pin_unused(&self, no: FrameNo, page: PageId) -> Result<Pin, NotPinned> {
-        match self.frame(no).state.try_update(State::pin_unused) {
-            Ok(_) => {
-                let pin = self.adopt(no);
-                if pin.frame().page() == page { Ok(pin) } else { Err(NotPinned::Gone) }
-            }
-            Err(state) if state.is_seized() => Err(NotPinned::Seized),
-            Err(state) if state.pins_are_exhausted() => Err(NotPinned::TooManyPins),
-            Err(_) => Err(NotPinned::Gone),
-        }
+        let frame = self.frame(no);
+        let pinned = self.pin_if(frame, State::pin_unused, drop, |_| frame.is_of(page));
+        pinned.map_err(|state| match state {
+            state if state.is_seized() => NotPinned::Seized,
+            state if state.pins_are_exhausted() => NotPinned::TooManyPins,
+            _ => NotPinned::Gone,
+        })
     }
 
     /// Looks the pages up, in their order: of a group of them the table's lines are loaded side by side, then states and first bytes.

@@ -181,7 +181,6 @@ impl Residency {
         read_only: bool,
     ) -> Result<Mapped, NotMapped> {
         let mut partition = self.table.lock(page);
-        self.look_again(page, &mut partition)?;
         self.name(claimed.frame_no(), page, &mut partition)?;
         Ok(self.begin_read(claimed, read_only))
     }
@@ -199,29 +198,22 @@ impl Residency {
         for &page in pages {
             partition.turn_to(page);
             let Some(no) = claimed.last().map(ClaimedFrame::frame_no) else { break };
-            let named =
-                self.look_again(page, &mut partition).and_then(|()| self.name(no, page, &mut partition));
             let begin = |()| claimed.pop().map(|claimed| self.begin_read(claimed, read_only));
-            mapped.extend(named.map(begin).transpose());
+            mapped.extend(self.name(no, page, &mut partition).map(begin).transpose());
         }
     }
 
-    /// Looks under the lock whether the page has got a frame meanwhile: a mapped frame keeps its page, pinned or not.
-    fn look_again(&self, page: PageId, partition: &mut Partition<'_>) -> Result<(), NotMapped> {
-        let Some(other) = partition.frame().filter(|_| !seeded!("two_frames_for_a_page")) else {
-            return Ok(());
-        };
-        match self.frame(other).state.try_update(State::pin_unused) {
-            Ok(_) => return Err(NotMapped::Met(self.adopt(other))),
-            Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),
-            Err(state) if state.is_seized() => return Err(NotMapped::Seized),
-            // Being evicted: its claimant will find the entry gone.
-            Err(_) => partition.remove([(page, other)]),
-        }
-        Ok(())
-    }
-
+    /// Names the frame, unless the page has got one meanwhile: a mapped frame keeps its page, pinned or not.
     fn name(&self, no: FrameNo, page: PageId, partition: &mut Partition<'_>) -> Result<(), NotMapped> {
+        if let Some(other) = partition.frame().filter(|_| !seeded!("two_frames_for_a_page")) {
+            match self.frame(other).state.try_update(State::pin_unused) {
+                Ok(_) => return Err(NotMapped::Met(self.adopt(other))),
+                Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),
+                Err(state) if state.is_seized() => return Err(NotMapped::Seized),
+                // Being evicted: its claimant will find the entry gone.
+                Err(_) => partition.remove([(page, other)]),
+            }
+        }
         self.frame(no).assign(page);
         partition.insert(no).map_err(|_| NotMapped::NoRoom)
     }

@@ -104,24 +104,19 @@ impl PageRun {
 impl<'a> Issuer<'a> {
     /// Makes an issuer whose requests are as long as the pool's combine limit.
     pub(super) fn new(shared: &'a Shared, urgency: Urgency, batch: &'a mut BatchMemory) -> Self {
-        let combine = shared.config.combine_pages;
-        Self {
-            shared,
-            file: None,
-            urgency,
-            batch,
-            ring: None,
-            combine,
-            most: combine,
-            room: 0,
-            run: None,
-            claimed: ClaimedFrames::new(),
-        }
+        Self::with(shared, urgency, batch, shared.config.combine_pages, None)
     }
 
-    /// Sets the most pages of a request, and the ring from which frames are taken first.
-    pub(super) fn with(self, combine: usize, ring: Option<&'a mut BufferRing>) -> Self {
-        Self { combine, most: combine, ring, ..self }
+    /// Makes an issuer whose requests have `combine` pages at the most, and which takes frames of the ring first.
+    pub(super) fn with(
+        shared: &'a Shared,
+        urgency: Urgency,
+        batch: &'a mut BatchMemory,
+        combine: usize,
+        ring: Option<&'a mut BufferRing>,
+    ) -> Self {
+        let claimed = ClaimedFrames::new();
+        Self { shared, file: None, urgency, batch, ring, combine, most: combine, room: 0, run: None, claimed }
     }
 
     /// Begins to read pages of one file that were not found in the pool, and calls `started` with the outcome for one after the
@@ -134,31 +129,15 @@ impl<'a> Issuer<'a> {
             pages.iter().for_each(|_| started(Start::Impossible));
             return;
         };
-        self.start_each_of(&file, pages, &mut started);
-        self.file = Some(file);
-    }
-
-    /// Looks up the file of the next pages, and keeps it if it is open.
-    fn turn_to(&mut self, id: FileId) {
-        if self.file.as_ref().is_some_and(|file| file.id == id) {
-            return;
-        }
-        self.run = None;
-        self.file = self.shared.check_open().and_then(|()| self.shared.files.open_file(id)).ok();
-        self.room = self.file.as_ref().map_or(0, |file| self.shared.method.room(file));
-        self.most = self.combine.max(self.file.as_ref().map_or(0, |file| file.best_pages));
-    }
-
-    fn start_each_of(&mut self, file: &Arc<File>, pages: &[PageId], started: &mut impl FnMut(Start)) {
         let is_ahead = self.urgency == Urgency::Background;
-        let most = if is_ahead { usize::MAX } else { self.shared.demand_reads_left(file, pages.len()) };
+        let most = if is_ahead { usize::MAX } else { self.shared.demand_reads_left(&file, pages.len()) };
         let mut rest = &pages[..self.fitting(pages).min(most)];
         let mut refused = rest.len() < pages.len();
         while let Some(first) = rest.first() {
             let exists = |page: PageId| file.has(page.block);
             let tried = if exists(*first) {
                 let together = in_one_cluster(rest.iter().copied().take_while(|&page| exists(page)));
-                self.start_together(file, &rest[..together], rest.len(), started)
+                self.start_together(&file, &rest[..together], rest.len(), &mut started)
             } else {
                 started(Start::Impossible);
                 1
@@ -172,6 +151,18 @@ impl<'a> Issuer<'a> {
         if refused {
             started(Start::Refused);
         }
+        self.file = Some(file);
+    }
+
+    /// Looks up the file of the next pages, and keeps it if it is open.
+    fn turn_to(&mut self, id: FileId) {
+        if self.file.as_ref().is_some_and(|file| file.id == id) {
+            return;
+        }
+        self.run = None;
+        self.file = self.shared.check_open().and_then(|()| self.shared.files.open_file(id)).ok();
+        self.room = self.file.as_ref().map_or(0, |file| self.shared.method.room(file));
+        self.most = self.combine.max(self.file.as_ref().map_or(0, |file| file.best_pages));
     }
 
     /// Begins to read pages of one cluster, as far as there are frames. It claims as many frames as are `wanted` from here on.

@@ -267,7 +267,7 @@ impl Miss {
 
     fn go_on(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<PinnedPage>> {
         loop {
-            if let Some((pin, ticket)) = &self.reading {
+            let found = if let Some((pin, ticket)) = &self.reading {
                 let outcome = ready!(pin.frames().waiters.poll(ticket, waker));
                 let pin = self.reading.take().map(|(pin, _)| pin);
                 if let Err(error) = outcome {
@@ -276,28 +276,23 @@ impl Miss {
                     }
                     return Poll::Ready(Err(error));
                 }
-                if let Some(page) = pin.map_or(Ok(None), |pin| self.settle(pin, waker))? {
-                    return Poll::Ready(Ok(page));
-                }
-                self.alone |= self.reading.is_none();
-                continue;
-            }
-            match self.shared.pool.lookup(self.page) {
-                Ok(pin) => {
-                    if let Some(page) = self.settle(pin, waker)? {
-                        return Poll::Ready(Ok(page));
+                let found = pin.map_or(Ok(None), |pin| self.settle(pin, waker))?;
+                self.alone |= found.is_none() && self.reading.is_none();
+                found
+            } else {
+                match self.shared.pool.lookup(self.page) {
+                    Ok(pin) => self.settle(pin, waker)?,
+                    Err(NotPinned::Gone | NotPinned::Seized) => match ready!(self.start(drive, waker))? {
+                        Some(read) => self.settle(read, waker)?,
+                        None => None,
+                    },
+                    Err(NotPinned::TooManyPins) => {
+                        return Poll::Ready(Err(self.shared.pool.too_many_pins(self.page)));
                     }
                 }
-                Err(NotPinned::Gone | NotPinned::Seized) => {
-                    if let Some(read) = ready!(self.start(drive, waker))?
-                        && let Some(page) = self.settle(read, waker)?
-                    {
-                        return Poll::Ready(Ok(page));
-                    }
-                }
-                Err(NotPinned::TooManyPins) => {
-                    return Poll::Ready(Err(self.shared.pool.too_many_pins(self.page)));
-                }
+            };
+            if let Some(page) = found {
+                return Poll::Ready(Ok(page));
             }
         }
     }

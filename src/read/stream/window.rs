@@ -216,8 +216,8 @@ impl Window {
         let mut batch = std::mem::take(&mut self.batch);
         let mut ring = self.ring.take();
         let mut missing = std::mem::take(&mut self.missing);
-        let issuer = Issuer::new(&shared, Urgency::Background, &mut batch);
-        let mut issuer = issuer.with(self.combine, ring.as_mut());
+        let (combine, ahead) = (self.combine, Urgency::Background);
+        let mut issuer = Issuer::with(&shared, ahead, &mut batch, combine, ring.as_mut());
         let (mut any_to_read, mut refused) = (false, false);
         let mut has_places_of = None;
         while self.tried < self.pages.len() && !refused {
