@@ -66,13 +66,7 @@ pub(crate) struct CopyRoom {
 #[derive(Debug)]
 pub(crate) struct CopyRun {
     pub(super) first: usize,
-    pages: usize,
-}
-
-impl CopyRun {
-    pub(crate) fn pages(&self) -> usize {
-        self.pages
-    }
+    pub(crate) pages: usize,
 }
 
 impl CopyRoom {

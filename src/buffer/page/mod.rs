@@ -15,8 +15,6 @@ mod read;
 mod verification;
 mod write;
 
-use std::fmt;
-
 use bytes::Bytes;
 
 pub use self::{
@@ -89,6 +87,7 @@ use crate::{
 /// assert_eq!(pollster::block_on(add(&pool, PageId::new(file, 0)))?, 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Debug)]
 pub struct PinnedPage {
     pin: Pin,
 }
@@ -257,12 +256,6 @@ impl PinnedPage {
             return Err(Error::ReadOnly { file, path: frames.path_of(file) });
         }
         Ok(())
-    }
-}
-
-impl fmt::Debug for PinnedPage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PinnedPage({:?})", self.pin)
     }
 }
 

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::{fmt, mem::ManuallyDrop, ops::Deref, slice};
+use std::{mem::ManuallyDrop, ops::Deref, slice};
 
 use super::{PageHint, PinnedPage, bytes_of};
 use crate::{
@@ -11,6 +11,7 @@ use crate::{
 };
 
 /// The bytes of a [`PinnedPage`], which no thread changes meanwhile.
+#[derive(Debug)]
 pub struct PageRead<'a> {
     pin: &'a Pin,
 }
@@ -53,12 +54,6 @@ impl Drop for PageRead<'_> {
     }
 }
 
-impl fmt::Debug for PageRead<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PageRead({:?})", self.pin)
-    }
-}
-
 /// A page that is pinned and latched for reading, as one value, from [`BufferPool::read`](crate::BufferPool::read).
 ///
 /// It borrows nothing: a function can return it, and a struct can keep it. It costs less than a [`PinnedPage`] and its
@@ -83,6 +78,7 @@ impl fmt::Debug for PageRead<'_> {
 ///     Ok(node)
 /// }
 /// ```
+#[derive(Debug)]
 pub struct OwnedPageRead {
     /// Taken when it is dropped.
     pin: ManuallyDrop<Pin>,
@@ -164,11 +160,5 @@ impl Drop for OwnedPageRead {
     fn drop(&mut self) {
         // SAFETY: taken here only: `unlatch` drops no guard.
         unsafe { ManuallyDrop::take(&mut self.pin) }.unlatch_and_unpin();
-    }
-}
-
-impl fmt::Debug for OwnedPageRead {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OwnedPageRead({:?})", *self.pin)
     }
 }

@@ -6,7 +6,7 @@
 #![allow(unsafe_code)]
 
 use std::{
-    fmt, mem,
+    mem,
     ops::{Deref, DerefMut},
     ptr::NonNull,
 };
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// What a guard notes of the change that is made under its latch.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Change {
     is_changed: bool,
     /// The bytes are not lent, nor will they be while the guard lives.
@@ -127,6 +127,7 @@ impl Change {
 /// assert_eq!((guard.id(), guard.lsn(), guard[0]), (page.id(), Lsn(90), 0));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Debug)]
 pub struct PageWrite<'a> {
     pin: &'a Pin,
     change: Change,
@@ -209,12 +210,6 @@ impl Drop for PageWrite<'_> {
     }
 }
 
-impl fmt::Debug for PageWrite<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PageWrite({:?}, changed: {})", self.pin, self.change.is_changed)
-    }
-}
-
 /// A page that is pinned and latched for changing, as one value, from [`BufferPool::write`](crate::BufferPool::write).
 ///
 /// It borrows nothing: a function can return it, and a struct can keep it, as for latch coupling in a loop. Otherwise it is like
@@ -247,6 +242,7 @@ impl fmt::Debug for PageWrite<'_> {
 /// assert_eq!(page.hint(), hint);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[derive(Debug)]
 pub struct OwnedPageWrite {
     /// `None` once it has gone into another value.
     pin: Option<Pin>,
@@ -366,11 +362,5 @@ impl AsMut<[u8]> for OwnedPageWrite {
 impl Drop for OwnedPageWrite {
     fn drop(&mut self) {
         drop(self.end(Pin::unlatch_exclusive));
-    }
-}
-
-impl fmt::Debug for OwnedPageWrite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "OwnedPageWrite({:?}, changed: {})", self.pin, self.change.is_changed)
     }
 }

@@ -47,7 +47,7 @@ impl WriteRun {
 
     /// Returns whether there is no room for another copy.
     pub(crate) fn is_full(&self) -> bool {
-        matches!(&self.bytes, WriteSource::Copied(room) if room.pages() == self.pins.len())
+        matches!(&self.bytes, WriteSource::Copied(room) if room.pages == self.pins.len())
     }
 
     /// Begins the write of a page that has a share latch, which ends: lends its bytes, or copies them, and adds it to the end of the run.
@@ -124,7 +124,7 @@ impl WriteLease {
     pub(crate) fn for_each_copy(&mut self, mut look: impl FnMut(u32, &mut [u8])) {
         if let WriteSource::Copied(copies) = &mut self.run.bytes {
             let frames = self.run.pins.frames();
-            for index in 0..copies.pages() {
+            for index in 0..copies.pages {
                 look(index as u32, frames.copy_mut(copies, index));
             }
         }
@@ -172,9 +172,7 @@ impl WriteLease {
         let size = frames.page_size.bytes();
         match &self.run.bytes {
             WriteSource::Lent => buffer_at(frames, frames.offset_of(self.run.pins.frame_no(index)), size),
-            WriteSource::Copied(copies) => {
-                buffer_at(frames, frames.run_offset(copies), copies.pages() * size)
-            }
+            WriteSource::Copied(copies) => buffer_at(frames, frames.run_offset(copies), copies.pages * size),
         }
     }
 

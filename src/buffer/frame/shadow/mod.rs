@@ -85,7 +85,7 @@ impl Frames {
     }
 
     fn copy_address(&self, run: &CopyRun, index: usize) -> NonNull<u8> {
-        assert!(index < run.pages());
+        assert!(index < run.pages);
         self.arena.at(self.run_offset(run) + index * self.page_size.bytes())
     }
 }
