@@ -59,7 +59,10 @@ pub(crate) struct Replacement {
     frames: AtomicUsize,
     /// How many victims were taken so far, about: says which shard's turn it is.
     taken: AtomicUsize,
-    free: FreeFrames,
+    /// How many frames are free: so one look tells a miss that there are none, and a few looks tell it where the next is. Written under
+    /// the shard's lock, and read without it, perhaps a moment old. Not beside what every miss writes.
+    free: CachePadded<AtomicUsize>,
+    free_in_shards: Box<[AtomicU32]>,
     ghosts: GhostList,
 }
 
@@ -68,15 +71,11 @@ impl Replacement {
     pub(super) fn new(frames: usize, most: usize) -> Result<Self> {
         let layout = Layout::of(most);
         let shards = layout.shards_for(most);
-        let free = FreeFrames::new(shards);
-        let order = |shard| {
-            let frames = layout.frames_in(shard, frames);
-            free.note(shard, frames);
-            CachePadded::new(Mutex::new(Order::new(frames)))
-        };
+        let in_shards = || (0..shards).map(|shard| layout.frames_in(shard, frames));
         Ok(Self {
-            shards: (0..shards).map(order).collect(),
-            free,
+            shards: in_shards().map(|frames| CachePadded::new(Mutex::new(Order::new(frames)))).collect(),
+            free: CachePadded::new(AtomicUsize::new(frames)),
+            free_in_shards: in_shards().map(|frames| AtomicU32::new(frames as u32)).collect(),
             layout,
             frames: AtomicUsize::new(frames),
             taken: AtomicUsize::new(0),
@@ -107,11 +106,11 @@ impl Replacement {
 
     pub(super) fn memory(&self) -> usize {
         let orders = self.frames() * Order::BYTES_PER_FRAME + size_of_val(&*self.shards);
-        orders + size_of_val(&*self.free.in_shards) + self.ghosts.memory()
+        orders + size_of_val(&*self.free_in_shards) + self.ghosts.memory()
     }
 
     pub(super) fn free(&self) -> usize {
-        self.free.all.load(Ordering::Relaxed)
+        self.free.load(Ordering::Relaxed)
     }
 
     /// Takes a free frame, if there is one that `take` finds still free. A shard that is locked is passed by if another has free frames, and
@@ -120,7 +119,7 @@ impl Replacement {
         if self.free() == 0 {
             return None;
         }
-        self.visit(self.free.shards_from(self.turn(1)), |shard, order| {
+        self.visit(self.shards_with_free_from(self.turn(1)), |shard, order| {
             let number = |index| self.layout.number(shard, index);
             let taken = self.change(shard, order, |order| order.take_free(|index| take(number(index))));
             taken.map(number)
@@ -155,14 +154,29 @@ impl Replacement {
             free.into_iter().map(move |index| self.layout.number(shard, index))
         };
         let all = (0..self.shards.len()).flat_map(in_shard).collect();
-        (all, self.free.shards_from(0).flat_map(in_shard).collect())
+        (all, self.shards_with_free_from(0).flat_map(in_shard).collect())
     }
 
     /// Changes which frames of a shard are free.
     fn change<R>(&self, shard: usize, order: &mut Order, change: impl FnOnce(&mut Order) -> R) -> R {
         let value = change(order);
-        self.free.note(shard, order.len(Standing::Free));
+        self.note_free(shard, order.len(Standing::Free));
         value
+    }
+
+    fn note_free(&self, shard: usize, now: usize) {
+        let free = &self.free_in_shards[shard];
+        let before = free.load(Ordering::Relaxed) as usize;
+        if before != now {
+            free.store(now as u32, Ordering::Relaxed);
+            self.free.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
+        }
+    }
+
+    /// Returns the shards that have free frames: those from `first` on, and then the others.
+    fn shards_with_free_from(&self, first: usize) -> impl Iterator<Item = usize> + Clone {
+        let has_some = move |&shard: &usize| self.free_in_shards[shard].load(Ordering::Relaxed) > 0;
+        (first..self.shards.len()).chain(0..first).filter(has_some)
     }
 
     /// Returns the shard whose turn it is to give up about `wanted` frames.
@@ -269,37 +283,6 @@ impl Replacement {
         let mut order = self.shards[shard].lock();
         self.change(shard, &mut order, |order| order.release(index));
         let_go();
-    }
-}
-
-/// How many free frames there are. So one look tells a miss that there are none, and a few looks tell it where the next is.
-///
-/// Written under the shard's lock, and read without it: what is read may be a moment old, and the shard knows for certain.
-struct FreeFrames {
-    /// Read by every miss, so not beside what every miss writes.
-    all: CachePadded<AtomicUsize>,
-    in_shards: Box<[AtomicU32]>,
-}
-
-impl FreeFrames {
-    fn new(shards: usize) -> Self {
-        let in_shards = (0..shards).map(|_| AtomicU32::new(0)).collect();
-        Self { all: CachePadded::default(), in_shards }
-    }
-
-    /// Notes how many the shard has now. The caller has the shard's lock.
-    fn note(&self, shard: usize, now: usize) {
-        let before = self.in_shards[shard].load(Ordering::Relaxed) as usize;
-        if before != now {
-            self.in_shards[shard].store(now as u32, Ordering::Relaxed);
-            self.all.fetch_add(now.wrapping_sub(before), Ordering::Relaxed);
-        }
-    }
-
-    /// Returns the shards that have some: those from `first` on, and then the others.
-    fn shards_from(&self, first: usize) -> impl Iterator<Item = usize> + Clone {
-        let has_some = move |&shard: &usize| self.in_shards[shard].load(Ordering::Relaxed) > 0;
-        (first..self.in_shards.len()).chain(0..first).filter(has_some)
     }
 }
 

@@ -245,17 +245,18 @@ fn a_frame_whose_page_has_not_come_yet_has_no_page_that_returns() {
 proptest! {
     #[test]
     fn those_that_have_some_come_once_each_from_the_first_on(
-        free in prop::collection::vec(0_usize..3, 1..300), first: prop::sample::Index,
+        free in prop::collection::vec(0_usize..3, 1..8), first: prop::sample::Index,
     ) {
-        let counts = FreeFrames::new(free.len());
+        let frames = free.len() * SHARD;
+        let counts = Replacement::new(frames, frames).expect("memory");
         for (shard, &frames) in free.iter().enumerate() {
             // There were others before.
-            counts.note(shard, 2);
-            counts.note(shard, frames);
+            counts.note_free(shard, 2);
+            counts.note_free(shard, frames);
         }
         let first = first.index(free.len());
         let in_turn = (first..free.len()).chain(0..first).filter(|&shard| free[shard] > 0);
-        prop_assert!(counts.shards_from(first).eq(in_turn));
-        prop_assert_eq!(counts.all.load(Ordering::Relaxed), free.iter().sum::<usize>());
+        prop_assert!(counts.shards_with_free_from(first).eq(in_turn));
+        prop_assert_eq!(counts.free(), free.iter().sum::<usize>());
     }
 }
