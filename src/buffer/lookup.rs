@@ -119,7 +119,7 @@ impl Residency {
     pub(crate) fn pin_to_change(&self, page: PageId, hint: Option<FrameNo>) -> Option<Pin> {
         let hinted = hint.and_then(|no| {
             let frame = self.frame(no);
-            self.pin_if(frame, no, State::pin_to_change, drop, |_| frame.is_of(page)).ok()
+            self.pin_if(frame, State::pin_to_change, drop, |_| frame.is_of(page)).ok()
         });
         hinted.or_else(|| self.lookup_by(page, State::pin_to_change).ok())
     }

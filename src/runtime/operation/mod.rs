@@ -46,7 +46,7 @@ impl PageLease {
 }
 
 fn bytes_of(pins: &Pins) -> usize {
-    pins.len() * pins.frames().page_size().bytes()
+    pins.len() * pins.frames().page_size.bytes()
 }
 
 impl Lease for PageLease {
