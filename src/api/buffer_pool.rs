@@ -392,7 +392,7 @@ impl BufferPool {
     /// ```
     pub fn warm_up(&self, pages: impl IntoIterator<Item = PageId>) -> Completion<WarmUp> {
         let wanted = Wanted::of(pages.into_iter(), self.shared.pool.size.most());
-        let wait = wanted.first_file().map_or(WaitsFor::Disks, WaitsFor::Disk);
+        let wait = wanted.pages.first().map_or(WaitsFor::Disks, |page| WaitsFor::Disk(page.file));
         self.operation(wait, move |shared| warm_up::warm_up(shared, wanted))
     }
 

@@ -22,7 +22,6 @@ use crate::{
 /// Lookups that overlap: as many cache misses as a core has under way.
 const LOOKUPS_TOGETHER: usize = 16;
 
-/// Why a page is not pinned.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotPinned {
     /// It is not there, as far as a look without a lock tells: only [`Residency::map`] knows for certain.

@@ -41,7 +41,6 @@ pub(crate) struct Residency {
     pub(crate) frames: FramesHandle,
     pub(super) table: PageTable,
     pub(super) replacement: Replacement,
-    /// What fetches found out about the lack of frames.
     pub(crate) findings: Findings,
     pub(crate) read_ahead_quota: ReadAheadQuota,
 }

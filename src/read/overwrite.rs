@@ -186,7 +186,7 @@ impl Overwrite {
         if !frames.dirty_counts.is_short() {
             return Poll::Ready(Ok(()));
         }
-        frames.keep().poll_room(self.page.file, &mut self.room, drive, waker)
+        frames.poll_room(self.page.file, &mut self.room, drive, waker)
     }
 
     /// Gets a frame and maps the page to it, with zeros. Returns `None` if another thread has given the page a frame meanwhile.

@@ -6,7 +6,7 @@ use std::{collections::HashSet, sync::Arc};
 use crate::{
     buffer::frame::state::State,
     error::{Error, Result},
-    id::{FileId, PageId},
+    id::PageId,
     read::{options::StreamOptions, stream::ReadStream},
     runtime::shared::Shared,
 };
@@ -27,7 +27,7 @@ pub struct WarmUp {
 
 /// The pages that were asked for first, each once, as far as there are frames for them.
 pub(crate) struct Wanted {
-    pages: Vec<PageId>,
+    pub(crate) pages: Vec<PageId>,
     left_out: u64,
 }
 
@@ -44,10 +44,6 @@ impl Wanted {
             }
         }
         wanted
-    }
-
-    pub(crate) fn first_file(&self) -> Option<FileId> {
-        self.pages.first().map(|page| page.file)
     }
 }
 

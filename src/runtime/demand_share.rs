@@ -110,7 +110,7 @@ impl Shared {
         if idle >= self.config.disk_wait {
             return Some(self.pool.shortage().0.at_the_end_of(waited, idle));
         }
-        wait.place.enlist(&self.pool.frames.keep(), drive, waker);
+        wait.place.enlist(&self.pool.frames, drive, waker);
         None
     }
 }

@@ -43,7 +43,6 @@ pub(crate) struct Frames {
     /// Where the first frame's bytes start in the arena; before them is room for copies.
     first_frame: usize,
     pub(crate) size: Size,
-    /// The process of the pool, whose memory this is.
     pub(crate) process: Process,
     pub(crate) dirty_counts: DirtyCounts,
     pub(crate) slots: ReaderSlots,
@@ -52,7 +51,6 @@ pub(crate) struct Frames {
     pub(crate) frame_waiters: FrameWaiters,
     /// Callers whose file has its [share](super::dirty_counts) of the frames.
     pub(crate) held_back: FrameWaiters,
-    /// Calls that wait for many frames.
     pub(crate) admission: Admission,
     pub(super) ticker: Mutex<Ticker>,
     pub(crate) clean_list: CleanList,

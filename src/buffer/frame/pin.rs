@@ -8,7 +8,7 @@
 
 #![allow(unsafe_code)]
 
-use std::{fmt, iter, mem::ManuallyDrop, ops::Deref, ptr::NonNull, task::Waker};
+use std::{fmt, iter, mem::ManuallyDrop, ops::Deref, ptr::NonNull};
 
 use smallvec::SmallVec;
 
@@ -31,7 +31,6 @@ const PINS_INLINE: usize = 16;
 /// The owner of a pool's frames. There is one, however many pins there are.
 pub(crate) struct FramesHandle {
     frames: Arc<Frames>,
-    /// The reader slots of the frames.
     pub(super) slots: ReaderSlots,
 }
 
@@ -54,21 +53,13 @@ impl FramesHandle {
         let frames = unsafe { NonNull::new_unchecked(Arc::as_ptr(&self.frames).cast_mut()) };
         Pin { frames, held: HeldFrame::new(frame, slot) }
     }
-
-    pub(crate) fn keep(&self) -> Arc<Frames> {
-        Arc::clone(&self.frames)
-    }
-
-    pub(crate) fn look_after(&self, task: &Waker) {
-        self.frames.look_after(task);
-    }
 }
 
 impl Deref for FramesHandle {
-    type Target = Frames;
+    type Target = Arc<Frames>;
 
     #[inline]
-    fn deref(&self) -> &Frames {
+    fn deref(&self) -> &Arc<Frames> {
         &self.frames
     }
 }

@@ -44,7 +44,7 @@ impl Frames {
 
     /// Looks after a task whose wake-up can be missed. Where the system gives no thread for that, the task is woken at once, to look
     /// again whenever its runtime has time for it.
-    pub(super) fn look_after(self: &Arc<Self>, task: &Waker) {
+    pub(crate) fn look_after(self: &Arc<Self>, task: &Waker) {
         if !self.keep_ticking() && !seeded!("tasks_are_not_looked_after") {
             StoredWaker::of(task).wake();
         }

@@ -19,7 +19,6 @@ use crate::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// The largest registered buffer.
 const CHUNK_MAX: usize = 1 << 30;
 
 /// The steps by which memory comes and goes, for small pools and for large ones. All copies are in the first: a run is one buffer.
@@ -29,7 +28,6 @@ const _: () = assert!(COPIES_MAX * PageSize::MAX.bytes() <= STEP[0]);
 /// Steps in which a small pool grows from nothing to the most that it can be.
 const STEPS: usize = 16;
 
-/// The most buffers that a ring registers.
 const CHUNKS_MAX: usize = 1 << 14;
 
 /// Only computes addresses: latches and leases rule which thread may touch which bytes. They keep the pool, and so this.

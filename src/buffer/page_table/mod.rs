@@ -44,7 +44,6 @@ use crate::{
 /// Blocks of a cluster; a power of two.
 const BLOCKS: usize = if cfg!(loom) { 2 } else { 16 };
 
-/// Clusters of a bucket.
 const PLACES: usize = if cfg!(loom) { 2 } else { 7 };
 
 /// The most frames for which a partition is laid out.

@@ -66,7 +66,6 @@ pub(crate) struct WaitBounds {
     pub(crate) file: FileId,
 }
 
-/// What a fetch does next.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Searches again; `spares` says whether pages that were used are spared. Once `no_writes` end, no fetch of the pool spares

@@ -22,7 +22,6 @@ use crate::{
     },
 };
 
-/// How long the last look holds at the least.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The last look holds at least this many times as long as it took.
@@ -31,7 +30,6 @@ const LOOK_SELDOM: u32 = 32;
 /// For how long writes in vain explain why there is no frame, and for how long at the least no page is spared for them.
 const LATELY: Duration = Duration::from_secs(1);
 
-/// What holds a frame.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
     /// A user, or several, with pins on it.
@@ -124,7 +122,6 @@ struct LastLooks {
     futile: Option<FutileSweep>,
 }
 
-/// A look at all frames.
 #[derive(Copy, Clone, Debug)]
 struct LastLook {
     shortage: Shortage,

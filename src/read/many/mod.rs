@@ -121,10 +121,10 @@ impl FetchMany {
     /// count. If a call before it comes to such an error the wait starts again, sixteen times at most. [`Error::NoFrame`] if the
     /// disk had frames, and no call got its pages, for [`disk_wait`](crate::Builder::disk_wait). [`Error::TooManyPages`] for more
     /// pages than the pool has frames, or will have if it is made smaller while the call waits.
-    pub fn wait(self) -> Result<Vec<PinnedPage>> {
+    pub fn wait(mut self) -> Result<Vec<PinnedPage>> {
         match self.stage {
             ManyStage::Ready(pages) => Ok(pages),
-            ManyStage::Missing(mut missing) => missing.run_to_end(),
+            ManyStage::Missing(_) => self.run_to_end(),
             ManyStage::Done => Err(Error::ShutDown),
         }
     }
@@ -248,12 +248,8 @@ impl AllPages {
         }
         Poll::Ready(Ok(()))
     }
-}
 
-impl PollStep for AllPages {
-    type Output = Result<Vec<PinnedPage>>;
-
-    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Vec<PinnedPage>>> {
         self.group.shared.check_process()?;
         if let Err(error) = ready!(self.group.enter(drive, waker)) {
             return Poll::Ready(Err(error));

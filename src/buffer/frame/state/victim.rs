@@ -2,7 +2,6 @@
 
 use super::{AHEAD, CLAIMED, LATCHES, Phase, READING, READY, State, USAGE, USED, WRITING};
 
-/// What a frame is to a search for a victim.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
     /// Pinned, latched, in an I/O, or set aside for a fetch: left alone.
