@@ -196,9 +196,14 @@ impl Residency {
         let mut partition = self.table.lock(first);
         for &page in pages {
             partition.turn_to(page);
-            let Some(no) = claimed.last().map(ClaimedFrame::frame_no) else { break };
-            let begin = |()| claimed.pop().map(|claimed| self.begin_read(claimed, read_only));
-            mapped.extend(self.name(no, page, &mut partition).map(begin).transpose());
+            let Some(frame) = claimed.pop() else { break };
+            mapped.push(match self.name(frame.frame_no(), page, &mut partition) {
+                Ok(()) => Ok(self.begin_read(frame, read_only)),
+                Err(why) => {
+                    claimed.push(frame);
+                    Err(why)
+                }
+            });
         }
     }
 

@@ -268,7 +268,7 @@ impl Miss {
     fn go_on(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<PinnedPage>> {
         loop {
             let found = if let Some((pin, ticket)) = &self.reading {
-                let outcome = ready!(pin.frames().waiters.poll(ticket, waker));
+                let outcome = ready!(pin.poll_read(ticket, waker));
                 let pin = self.reading.take().map(|(pin, _)| pin);
                 if let Err(error) = outcome {
                     if seeded!("pin_kept_by_a_failed_read") {

@@ -125,7 +125,7 @@ impl Overwrite {
             }
             if let Some((pin, ticket)) = &self.joined {
                 // Its outcome does not matter: the bytes do not matter.
-                let _ = ready!(pin.frames().waiters.poll(ticket, waker));
+                let _ = ready!(pin.poll_read(ticket, waker));
                 self.joined = None;
             }
             match self.shared.pool.lookup(self.page) {

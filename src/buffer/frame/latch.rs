@@ -17,6 +17,7 @@ use crate::{
         state::State,
         waiters::{Ticket, want::Want},
     },
+    error::Result,
     observe::Measure,
     sync::{
         spin_until, time,
@@ -85,7 +86,7 @@ impl Pin {
             if let Some(place) = ticket {
                 self.must_be_in_its_process();
                 self.revoke_for(latch);
-                let served = waiters.poll_latch(place, self.frame(), drive, waker);
+                let served = waiters.poll(place, self.frame(), drive, waker).map(drop);
                 if let (Poll::Ready(()), Some(since)) = (served, place.since) {
                     self.frames().counters.measures.add_time(Measure::LatchWait, time::now() - since);
                 }
@@ -132,6 +133,11 @@ impl Pin {
     /// Gets in line for the end of a read. Returns `None` where it is over: the caller looks again.
     pub(crate) fn enlist_for_read(&self, waker: &Waker) -> Option<Ticket> {
         self.frames().waiters.get_in_line(self.frame(), Want::ReadDone, Drive::Task, waker)
+    }
+
+    /// Asks whether the read that the ticket is for has ended, and how.
+    pub(crate) fn poll_read(&self, ticket: &Ticket, waker: &Waker) -> Poll<Result<()>> {
+        self.frames().waiters.poll(ticket, self.frame(), Drive::Task, waker)
     }
 
     pub(crate) fn cancel_wait(&self, ticket: &Ticket) {

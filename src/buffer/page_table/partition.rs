@@ -52,6 +52,7 @@ impl<'a> Partition<'a> {
         self.cluster.into_iter().flat_map(move |(bucket, place)| mapped_in(key, &bucket.clusters[place]))
     }
 
+    #[inline]
     pub(crate) fn insert(&mut self, frame: FrameNo) -> Result<(), Full> {
         let block = self.sought.block;
         if let Some((bucket, place)) = self.cluster {
@@ -67,6 +68,7 @@ impl<'a> Partition<'a> {
     }
 
     /// Removes pages of the cluster where they are mapped to these frames.
+    #[inline]
     pub(crate) fn remove(&mut self, mapped: impl IntoIterator<Item = (PageId, FrameNo)>) {
         let Some((bucket, place)) = self.cluster else { return };
         let cluster = &bucket.clusters[place];

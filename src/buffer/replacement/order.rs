@@ -263,6 +263,7 @@ impl Order {
     }
 
     /// Makes the frame the newest of this queue, if it is (still) one of the shard's.
+    #[inline]
     pub(super) fn put_last(&mut self, frame: usize, to: Standing) {
         if frame < self.standings.len() {
             self.unlink(frame);
@@ -283,6 +284,7 @@ impl Order {
         self.queues[Self::queue(queue)].first().map(usize::from)
     }
 
+    #[inline]
     fn unlink(&mut self, frame: usize) {
         self.queues[Self::queue(self.standings[frame])].remove(frame as u16, &self.links);
     }

@@ -111,7 +111,7 @@ impl Group {
             let Some(pin) = &self.pins[at] else { return Poll::Ready(Ok(false)) };
             if let Some(waits) = ticket {
                 // The frame shows how the read ended.
-                ready!(pin.frames().waiters.poll(waits, waker)).ok();
+                ready!(pin.poll_read(waits, waker)).ok();
                 *ticket = None;
             }
             match read::look(&self.shared.pool, &self.shared.files, pin) {

@@ -309,7 +309,7 @@ impl Window {
             if let Some((place, ticket)) = &self.waits {
                 // How that read ended is seen when its page is the first.
                 if let Some(pin) = &self.pages[*place].pin {
-                    ready!(pin.frames().waiters.poll(ticket, waker)).ok();
+                    ready!(pin.poll_read(ticket, waker)).ok();
                 }
                 self.waits = None;
                 self.note_end_of_wait();

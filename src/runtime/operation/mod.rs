@@ -96,6 +96,7 @@ impl Lease for PageLease {
 }
 
 /// Returns the buffer of `len` bytes at `offset` in the pool's arena.
+#[inline]
 fn buffer_at(frames: &Frames, offset: usize, len: usize) -> IoBuf {
     IoBuf {
         ptr: frames.arena.at(offset),

@@ -87,44 +87,27 @@ impl Waiters {
             if ticket.is_none() {
                 ticket = self.get_in_line(frame, want, Drive::Task, waker);
             }
-            ticket.as_ref().map_or(Poll::Ready(()), |ticket| self.poll(ticket, waker).map(drop))
+            ticket
+                .as_ref()
+                .map_or(Poll::Ready(()), |ticket| self.poll(ticket, frame, Drive::Task, waker).map(drop))
         });
     }
 
-    /// Asks whether the I/O that the ticket is for has ended: then the ticket is used up. Else keeps `waker` in place of the
-    /// former one.
-    pub(crate) fn poll(&self, ticket: &Ticket, waker: &Waker) -> Poll<Result<()>> {
-        self.look(ticket, Drive::Task, waker, |_| {})
-    }
-
-    /// Asks whether the latch that the ticket is for is held now: then the ticket is used up. A waiter that was called takes the
-    /// latch here, or is too late.
-    pub(crate) fn poll_latch(
+    /// Asks whether the I/O that the ticket is for has ended, or the latch is held now: then the ticket is used up. Else keeps `waker` in
+    /// place of the former one. A waiter that was called takes the latch here, or is too late.
+    pub(crate) fn poll(
         &self,
         ticket: &Ticket,
         frame: Frame<'_>,
         drive: Drive,
         waker: &Waker,
-    ) -> Poll<()> {
-        let come = |shard: &mut Shard| {
-            if shard.is_called(ticket.key) {
-                shard.come(ticket.key, frame);
-            }
-        };
-        self.look(ticket, drive, waker, come).map(drop)
-    }
-
-    fn look(
-        &self,
-        ticket: &Ticket,
-        drive: Drive,
-        waker: &Waker,
-        first: impl FnOnce(&mut Shard),
     ) -> Poll<Result<()>> {
         // Dropped after the lock, whether it is this one or the former.
         let mut waker = Some(StoredWaker::of(waker));
-        let mut shard = self.shard(ticket.frame).lock();
-        first(&mut shard);
+        let mut shard = self.shard(frame.no).lock();
+        if shard.is_called(ticket.key) {
+            shard.come(ticket.key, frame);
+        }
         match shard.collect(ticket.key) {
             Some(outcome) => Poll::Ready(outcome),
             None => {

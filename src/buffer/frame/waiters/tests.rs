@@ -53,7 +53,7 @@ impl Bench {
 
     /// Comes for the latch, where the waiter was called.
     fn is_served(&self, ticket: &Ticket) -> bool {
-        self.waiters.poll_latch(ticket, self.frame(), Drive::Thread, &self.waker()).is_ready()
+        self.waiters.poll(ticket, self.frame(), Drive::Thread, &self.waker()).is_ready()
     }
 
     fn agrees(&self) -> bool {
@@ -161,7 +161,10 @@ fn every_waiter_of_a_failed_read_gets_the_error() {
     assert!(frame.state.update(State::fail_read).has_io_waiters());
     bench.waiters.io_done(frame, &Err(Error::ShutDown), &mut Wakers::new());
     for ticket in &tickets {
-        assert!(matches!(bench.waiters.poll(ticket, &bench.waker()), Poll::Ready(Err(Error::ShutDown))));
+        assert!(matches!(
+            bench.waiters.poll(ticket, frame, Drive::Task, &bench.waker()),
+            Poll::Ready(Err(Error::ShutDown))
+        ));
     }
     assert!(!frame.state.load().has_io_waiters());
     assert_eq!(bench.woken.0.load(Ordering::Relaxed), 3);
