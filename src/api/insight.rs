@@ -50,20 +50,13 @@ impl BufferPool {
     ///
     /// # Examples
     /// ```
-    /// let pool = ringpool::BufferPool::builder().frames(16).frames_at_most(64).build()?;
-    /// assert_eq!((pool.frames(), pool.frames_at_most()), (16, 64));
+    /// let pool = ringpool::BufferPool::builder().frames(16).build()?;
+    /// assert_eq!(pool.frames(), 16);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn frames(&self) -> u32 {
         self.shared().pool.size.frames()
-    }
-
-    /// Returns the most frames that a [`resize`](Self::resize) may give the pool: as many as it has, where it cannot be resized.
-    /// Example: [`Self::frames`].
-    #[must_use]
-    pub fn frames_at_most(&self) -> u32 {
-        self.shared().pool.size.most()
     }
 
     /// Returns what the pool did so far and what it holds now. Walks all frames, so not for a hot path. Example: [`Stats`].

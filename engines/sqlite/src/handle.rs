@@ -48,8 +48,6 @@ impl Handle {
     pub fn open(files: &Arc<Files>, path: &std::path::Path, how: HowToOpen) -> Result<Self> {
         let file = files.open(path, how)?;
         let frames = files.pool().frames();
-        // SQLite loads words across the end of a page. Behind the last frame of a pool that can be resized there may be no memory.
-        let may_lend = frames == files.pool().frames_at_most();
         // A checkpoint reads the log in runs, and the pages that were written first may be out of the pool by then. Pages that were
         // not used yet have a tenth of the frames: of more than that, some would be out of the pool before SQLite asks for them.
         let ahead = if how.kind == Kind::Journal { 0 } else { READ_AHEAD.min(frames / 32) };
@@ -60,7 +58,7 @@ impl Handle {
             frame_writes: FrameWrites::default(),
             file,
             level: Level::None,
-            lent: Lent::new(if may_lend { (frames / 8).clamp(1, 1024) as usize } else { 0 }, frames),
+            lent: Lent::new((frames / 8).clamp(1, 1024) as usize, frames),
             read_ahead: ReadAhead::new(ahead),
             index: None,
             mmap_limit: 0,

@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use ringpool::testing::Dice;
+use ringpool::{BufferPool, testing::Dice};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, ffi};
 use support::{MODES, Place, check, number, set_mode};
 
@@ -180,6 +180,35 @@ fn a_scan_borrows_its_pages_and_keeps_no_copies() {
     assert_eq!(place.pool().stats().frames.pinned, 0, "what was lent was given back");
     db.execute_batch("PRAGMA mmap_size = 0").unwrap();
     assert!(cached(&db) > 1_000_000, "a test of nothing");
+}
+
+/// Pages are lent in frames whose neighbours come and go.
+#[test]
+fn a_pool_is_resized_while_its_pages_are_lent() {
+    const FRAMES: [u32; 2] = [8192, 100];
+    let folder = tempfile::tempdir().unwrap();
+    let place = Place::new(BufferPool::builder().frames(FRAMES[0]).frames_at_most(2 * FRAMES[0]));
+    let path = folder.path().join("db");
+    let db = place.open(&path);
+    db.execute_batch(
+        "CREATE TABLE t (id INTEGER PRIMARY KEY, text); \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 20000) \
+         INSERT INTO t SELECT i, printf('%0200d', i) FROM n",
+    )
+    .unwrap();
+    let ends = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for frames in [FRAMES; 4].as_flattened() {
+                place.pool().resize(*frames).wait().unwrap();
+            }
+            ends.store(true, Ordering::Relaxed);
+        });
+        while !ends.load(Ordering::Relaxed) {
+            assert_eq!(number(&db, "SELECT count(*) FROM t WHERE text = printf('%0200d', id)"), 20_000);
+        }
+    });
+    check(&db);
 }
 
 #[test]

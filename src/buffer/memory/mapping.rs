@@ -19,8 +19,8 @@ pub(crate) const HUGE: usize = 2 << 20;
 /// The small page: the alignment of small mappings, and the step of faulting in by hand.
 pub(crate) const SMALL: usize = 4096;
 
-/// Bytes behind a mapping that can be read as well, if the mapping was made as a whole: code in C, to which a page is lent, may
-/// load a few bytes behind it before it finds that it does not need them.
+/// Bytes behind a mapping that can be read as well. Code in C, to which a page is lent, may load a few bytes behind it before it finds
+/// that it does not need them: so what is reserved can be read as well, as zeros.
 pub(crate) const READABLE_BEHIND: usize = SMALL;
 
 const LEN_MAX: usize = 16_383 << 30;
@@ -46,9 +46,9 @@ impl Mapping {
         Self::partly(len, len)
     }
 
-    /// Reserves address space for `len` bytes. None can be touched, or counts as memory, before it is [taken](Self::take).
+    /// Reserves address space for `len` bytes. None can be changed, or counts as memory, before it is [taken](Self::take).
     pub(crate) fn reserve(len: usize) -> Result<Self> {
-        Self::map(len, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)
+        Self::map(len, ProtFlags::READ, MapFlags::PRIVATE | MapFlags::NORESERVE)
     }
 
     /// Maps `len` zeroed bytes and faults in the first `present` of them. The others come when they are touched.
@@ -97,7 +97,7 @@ impl Mapping {
     pub(crate) fn give_back(&self, part: Range<usize>) {
         // If the system refuses, that costs memory until the mapping goes, and nothing else.
         let _ = self.discard(part.clone());
-        let _ = self.protect(part, MprotectFlags::empty());
+        let _ = self.protect(part, MprotectFlags::READ);
     }
 
     fn protect(&self, part: Range<usize>, protection: MprotectFlags) -> rustix::io::Result<()> {
@@ -106,8 +106,8 @@ impl Mapping {
             return Ok(());
         }
         let first = self.first_of(&part);
-        // SAFETY: the part is this value's own mapping. Made accessible, it harms no code; made inaccessible, by the code that
-        // gives it back, it is not touched.
+        // SAFETY: the part is this value's own mapping. Made accessible, it harms no code; made read-only, by the code that gives it
+        // back, it is not changed.
         unsafe { mm::mprotect(first.as_ptr().cast(), part.len(), protection) }
     }
 
@@ -168,11 +168,11 @@ impl Mapping {
 
     /// Releases the memory of a part, by mapping it anew: advice alone would leave the old bytes there for a while.
     fn discard(&self, part: Range<usize>) -> rustix::io::Result<()> {
-        let (first, none) = (self.first_of(&part), ProtFlags::empty());
+        let first = self.first_of(&part);
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
         // SAFETY: 1. the part is this value's own mapping, and what is put in its place is as long; 2. the code that gives it back knows that
         // no reference into it is left.
-        unsafe { mm::mmap_anonymous(first.as_ptr().cast(), part.len(), none, flags) }.map(drop)
+        unsafe { mm::mmap_anonymous(first.as_ptr().cast(), part.len(), ProtFlags::READ, flags) }.map(drop)
     }
 
     /// Does nothing: here a forked process is known [by its number](super::process).
@@ -270,16 +270,24 @@ mod tests {
     }
 
     #[test]
-    fn bytes_behind_a_mapping_that_was_made_as_a_whole_can_be_read() {
-        for len in [1, SMALL, 64 * SMALL, HUGE, HUGE + SMALL] {
-            let mapping = Mapping::new(len).unwrap();
+    fn bytes_behind_what_has_memory_can_be_read() {
+        let check = |mapping: &Mapping, at: usize| {
             let before = mapping.base.as_ptr().addr() - mapping.mapped.as_ptr().addr();
-            let end = before + mapping.len + READABLE_BEHIND;
-            assert!(end <= mapping.mapped_len, "{end} of {} bytes", mapping.mapped_len);
+            assert!(before + at < mapping.mapped_len, "{at} of {} bytes", mapping.mapped_len);
             // SAFETY: it lies in what was mapped.
-            let byte = unsafe { mapping.base.add(mapping.len + READABLE_BEHIND - 1) };
+            let byte = unsafe { mapping.base.add(at) };
             // SAFETY: no other thread knows it.
             assert_eq!(unsafe { byte.read() }, 0);
+        };
+        for len in [1, SMALL, 64 * SMALL, HUGE, HUGE + SMALL] {
+            let mapping = Mapping::new(len).unwrap();
+            check(&mapping, mapping.len + READABLE_BEHIND - 1);
+            let mapping = Mapping::reserve(len + HUGE).unwrap();
+            mapping.take(0..HUGE).unwrap();
+            check(&mapping, HUGE);
+            check(&mapping, mapping.len + READABLE_BEHIND - 1);
+            mapping.give_back(0..HUGE);
+            check(&mapping, HUGE - 1);
         }
     }
 
