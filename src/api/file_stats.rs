@@ -114,7 +114,7 @@ fn of(shared: &Shared, file: &File, (resident_pages, dirty_pages): (u32, u32)) -
     let activity = &file.activity;
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let [read, write, sync] = [&activity.reads.times, &activity.writes.times, &activity.syncs]
-        .map(|times| Latency::of(LiveHistogram::sum([times])));
+        .map(|times| Latency(LiveHistogram::sum([times])));
     let counts = FileCounts {
         hits: activity.hits(shared.counters.hits.at_place_of(file.id)),
         misses: count(&activity.misses),

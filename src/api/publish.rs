@@ -66,7 +66,7 @@ impl Stats {
                 let mut labels = labels(&[("op", op)]);
                 // The highest number of nanoseconds below the power.
                 labels.push(Label::new("le", (((1_u64 << bits) - 1) as f64 / 1e9).to_string()));
-                counter!("ringpool_latency_seconds_bucket", labels).absolute(latency.below_power(bits));
+                counter!("ringpool_latency_seconds_bucket", labels).absolute(latency.0.below_power(bits));
             }
             let all = labels(&[("op", op), ("le", "+Inf")]);
             counter!("ringpool_latency_seconds_bucket", all).absolute(latency.count());

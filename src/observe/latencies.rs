@@ -29,13 +29,9 @@ use crate::observe::{histogram::Histogram, measures::Measures};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Latency(Histogram);
+pub struct Latency(pub(crate) Histogram);
 
 impl Latency {
-    pub(crate) fn of(nanoseconds: Histogram) -> Self {
-        Self(nanoseconds)
-    }
-
     /// Returns the number of times. Example: [`Latency`].
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -46,12 +42,6 @@ impl Latency {
     #[must_use]
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.0.sum())
-    }
-
-    /// Returns how many times it took less than this power of two, in nanoseconds; exact.
-    #[cfg(feature = "metrics")]
-    pub(crate) fn below_power(&self, bits: u32) -> u64 {
-        self.0.below_power(bits)
     }
 
     /// Returns the mean; exact. Zero if there is none, as with all other methods. Example: [`Latency`].

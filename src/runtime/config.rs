@@ -122,7 +122,7 @@ pub(crate) struct Marks {
     pub(crate) high: usize,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub(crate) struct Config {
     pub(crate) frames: u32,
     pub(crate) frames_at_most: u32,
@@ -188,24 +188,9 @@ impl Config {
     }
 }
 
-impl fmt::Debug for Config {
+impl fmt::Debug for dyn Wal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Config")
-            .field("frames", &self.frames)
-            .field("frames_at_most", &self.frames_at_most)
-            .field("page_size", &self.page_size)
-            .field("io_method", &self.io_method)
-            .field("wal", &self.wal.is_some())
-            .field("unlogged_changes", &self.unlogged_changes)
-            .field("page_lsn", &self.page_lsn)
-            .field("codec", &self.codec.is_some())
-            .field("torn_pages", &self.torn_pages)
-            .field("frame_wait", &self.frame_wait)
-            .field("disk_wait", &self.disk_wait)
-            .field("combine_pages", &self.combine_pages)
-            .field("background_depth", &self.background_depth)
-            .field("background_writer", &self.background_writer)
-            .finish()
+        f.write_str("Wal")
     }
 }
 

@@ -192,7 +192,7 @@ struct Outcome {
 impl Syncs {
     /// Syncs files that no thread has taken yet until there is none.
     fn take_part(self: &Arc<Self>) {
-        while let Some(file) = self.take() {
+        while let Some(file) = self.files.get(self.next.fetch_add(1, Ordering::Relaxed)) {
             if file.asynchronous.is_some() && !seeded!("far_syncs_one_by_one") {
                 self.start(file);
                 continue;
@@ -231,10 +231,6 @@ impl Syncs {
         }
         drop(outcome);
         self.moved.notify_all();
-    }
-
-    fn take(&self) -> Option<&Arc<File>> {
-        self.files.get(self.next.fetch_add(1, Ordering::Relaxed))
     }
 
     fn wait(&self) -> Result<u64> {
