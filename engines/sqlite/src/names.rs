@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File, OpenOptions},
     io,
-    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, chown},
     path::Path,
 };
 
@@ -47,6 +47,11 @@ pub trait Names: Send + Sync {
 
     /// Returns the permissions of the file, if there is one and the system has such.
     fn mode(&self, path: &Path) -> Option<u32>;
+
+    /// Gives a new file the permissions of another, whatever the process's umask takes of them, and its owner where this process may.
+    fn copy_permissions(&self, from: &Path, to: &Path) {
+        let _ = (from, to);
+    }
 
     /// Keeps other processes from the database, which is created if the mode of a new file is given. Returns `None` if another
     /// process has it.
@@ -90,6 +95,18 @@ impl Names for SystemNames {
 
     fn mode(&self, path: &Path) -> Option<u32> {
         fs::metadata(path).ok().map(|found| found.permissions().mode() & 0o777)
+    }
+
+    fn copy_permissions(&self, from: &Path, to: &Path) {
+        let (Ok(from), Ok(found)) = (fs::metadata(from), fs::metadata(to)) else { return };
+        // As SQLite's own VFS does it, a failure of either is none: the file can be used by this process.
+        if (from.uid(), from.gid()) != (found.uid(), found.gid()) {
+            let _ = chown(to, Some(from.uid()), Some(from.gid()));
+        }
+        let wanted = (from.permissions().mode() & 0o777) | 0o600;
+        if found.permissions().mode() & 0o777 != wanted {
+            let _ = fs::set_permissions(to, fs::Permissions::from_mode(wanted));
+        }
     }
 
     fn lock(&self, path: &Path, create: Option<u32>) -> io::Result<Option<ProcessLock>> {

@@ -164,7 +164,7 @@ impl Files {
                 return Err(cannot_open(path, "exists already"));
             }
             if !exists && !how.create {
-                return Err(cannot_open(path, "does not exist"));
+                return Err(missing(path));
             }
             if entry.file.kind == Kind::Database && self.has_moved(&entry.file) {
                 return Err(cannot_open(
@@ -172,16 +172,13 @@ impl Files {
                     "was moved, removed or replaced while it is open: close its connections first",
                 ));
             }
-            if how.writable && !entry.file.writable {
-                return Err(cannot_open(path, "is open for reading only"));
-            }
             entry.file.is_removed.store(false, Ordering::Release);
             entry.connections += 1;
             return Ok(Arc::clone(&entry.file));
         }
         // A journal is first opened for reading, to see whether it is hot: the next connection writes it.
         let database = database_of(path).and_then(|database| open.get(&database));
-        let writable = database.map_or(how.writable, |database| database.file.writable);
+        let writable = database.is_none_or(|database| database.file.writable);
         let file = Arc::new(self.open_in_pool(path, how, writable)?);
         open.insert(path.to_owned(), Entry { file: Arc::clone(&file), connections: 1 });
         Ok(file)
@@ -196,7 +193,7 @@ impl Files {
     fn open_in_pool(&self, path: &Path, how: HowToOpen, writable: bool) -> Result<OpenFile> {
         let len = self.names().len(path).map_err(Failure::system(path))?;
         match len {
-            None if !how.create => return Err(cannot_open(path, "does not exist")),
+            None if !how.create => return Err(missing(path)),
             Some(_) if how.exclusive => return Err(cannot_open(path, "exists already")),
             _ => {}
         }
@@ -208,16 +205,28 @@ impl Files {
             let taken = self.names().lock(path, create).map_err(Failure::system(path))?;
             process = Some(taken.ok_or_else(|| Failure::InUse { path: path.to_owned() })?);
         }
-        let writable = process.as_ref().map_or(writable, ProcessLock::is_writable);
-        let options = OpenOptions::new().read_only(!writable).durable_name(false).sparse(true);
-        let options = options.direct(self.options.direct);
-        let options = if writable { options.create(create.is_some()).mode(mode) } else { options };
-        let options = match how.kind {
-            Kind::Database | Kind::Log if writable => options.grow_by_blocks(AHEAD),
-            _ => options,
+        let mut writable = process.as_ref().map_or(writable, ProcessLock::is_writable);
+        let options = |writable: bool| {
+            let options = OpenOptions::new().read_only(!writable).durable_name(false).sparse(true);
+            let options = options.direct(self.options.direct);
+            let options = if writable { options.create(create.is_some()).mode(mode) } else { options };
+            match how.kind {
+                Kind::Database | Kind::Log if writable => options.grow_by_blocks(AHEAD),
+                _ => options,
+            }
         };
         let contents = if how.kind == Kind::Log { Contents::Log } else { Contents::Any };
-        let file = self.pool.open_file(path, options)?;
+        let file = match self.pool.open_file(path, options(writable)) {
+            // As SQLite's own VFS does it: a process that may not write a journal or a log reads it.
+            Err(error) if writable && len.is_some() && is_refused(&error) => {
+                writable = false;
+                self.pool.open_file(path, options(writable))
+            }
+            opened => opened,
+        }?;
+        if let Some(database) = database_of(path).filter(|_| create.is_some()) {
+            self.names().copy_permissions(&database, path);
+        }
         Ok(OpenFile {
             path: path.to_owned(),
             kind: how.kind,
@@ -389,6 +398,15 @@ fn ends_with_super_journal(file: &OpenFile) -> Result<bool> {
     let Some(offset) = len.checked_sub(end.len() as u64) else { return Ok(false) };
     file.bytes.read_at(&mut end, offset)?;
     Ok(end == SUPER_JOURNAL)
+}
+
+/// Returns whether the system lets this process only read the file.
+fn is_refused(error: &ringpool::Error) -> bool {
+    error.raw_os_error().is_some_and(|errno| [libc::EACCES, libc::EPERM, libc::EROFS].contains(&errno))
+}
+
+fn missing(path: &Path) -> Failure {
+    Failure::system(path)(std::io::Error::from_raw_os_error(libc::ENOENT))
 }
 
 fn cannot_open(path: &Path, reason: &'static str) -> Failure {

@@ -187,7 +187,7 @@ fn in_mode(mode: &'static str) {
     for method in [IoMethod::Auto, IoMethod::Sync] {
         // Few frames, so that pages are written and read again all the time.
         let place = Place::new(BufferPool::builder().frames(48).io_method(method));
-        for_each_seed(12, |seed| run(mode, seed, &place, folder.path()));
+        for_each_seed(8, |seed| run(mode, seed, &place, folder.path()));
         assert!(place.pool().stats().counts.misses > 0, "a test of nothing");
         for entry in fs::read_dir(folder.path()).unwrap() {
             fs::remove_file(entry.unwrap().path()).unwrap();

@@ -28,8 +28,8 @@ pub struct AppData {
 }
 
 thread_local! {
-    /// Why the last call of this thread failed.
-    static LAST: RefCell<String> = const { RefCell::new(String::new()) };
+    /// Why the last call of this thread failed, and the system's number of the error.
+    static LAST: RefCell<(String, c_int)> = const { RefCell::new((String::new(), 0)) };
 }
 
 /// Writes the reason of a failure into SQLite's log, and keeps it for `xGetLastError`.
@@ -39,13 +39,13 @@ pub(super) fn tell(failure: &Failure, code: c_int) {
         // SAFETY: both are strings, and the format takes one.
         unsafe { sqlite::sqlite3_log(code, c"%s".as_ptr(), line.as_ptr()) };
     }
-    LAST.set(reason);
+    LAST.set((reason, failure.errno()));
 }
 
 /// Returns why the last call of this thread on a VFS of this package failed; empty if none did.
 #[must_use]
 pub fn last_failure() -> String {
-    LAST.with_borrow(String::clone)
+    LAST.with_borrow(|(reason, _)| reason.clone())
 }
 
 unsafe fn app_data<'a>(vfs: *mut sqlite3_vfs) -> &'a AppData {
@@ -170,22 +170,21 @@ pub(super) unsafe extern "C" fn access(
     }
 }
 
-/// Copies why the last call failed to where SQLite wants it.
+/// Copies why the last call failed to where SQLite wants it, and returns the system's number of the error: `sqlite3_system_errno`.
 pub(super) unsafe extern "C" fn last_error(_: *mut sqlite3_vfs, bytes: c_int, into: *mut c_char) -> c_int {
     let room = (bytes.max(0) as usize).saturating_sub(1);
-    if room == 0 || into.is_null() {
-        return 0;
-    }
-    LAST.with_borrow(|reason| {
-        let count = room.min(reason.len());
-        // SAFETY: there is room for one byte more than are copied.
-        unsafe { ptr::copy_nonoverlapping(reason.as_ptr().cast::<c_char>(), into, count) };
-        // SAFETY: as before.
-        let end = unsafe { into.add(count) };
-        // SAFETY: as before.
-        unsafe { end.write(0) };
-    });
-    0
+    LAST.with_borrow(|(reason, errno)| {
+        if room > 0 && !into.is_null() {
+            let count = room.min(reason.len());
+            // SAFETY: there is room for one byte more than are copied.
+            unsafe { ptr::copy_nonoverlapping(reason.as_ptr().cast::<c_char>(), into, count) };
+            // SAFETY: as before.
+            let end = unsafe { into.add(count) };
+            // SAFETY: as before.
+            unsafe { end.write(0) };
+        }
+        *errno
+    })
 }
 
 /// Makes functions that call the same function of the default VFS.

@@ -4,7 +4,7 @@
 pub mod simulated;
 
 use std::{
-    ffi::CString,
+    ffi::{CStr, CString},
     path::Path,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -15,7 +15,7 @@ use ringpool_sqlite::{
     PoolVfs, VfsOptions,
     names::{Names, SystemNames},
 };
-use rusqlite::{Connection, OpenFlags, types::Value};
+use rusqlite::{Connection, OpenFlags, ffi, types::Value};
 
 /// The journal modes that a database on a pool has.
 pub const MODES: [&str; 4] = ["DELETE", "TRUNCATE", "PERSIST", "WAL"];
@@ -53,6 +53,19 @@ impl Place {
 
     pub fn open(&self, path: &Path) -> Connection {
         self.try_open(path).unwrap()
+    }
+
+    #[allow(unsafe_code)] // To ask for that number.
+    /// Opens a database by SQLite's C interface. Returns the system's number of the error, where that fails.
+    pub fn errno_of_open(&self, path: &CStr, flags: i32) -> Option<i32> {
+        let mut db = std::ptr::null_mut();
+        // SAFETY: both are strings, and SQLite puts a connection in its place.
+        let done = unsafe { ffi::sqlite3_open_v2(path.as_ptr(), &raw mut db, flags, self.name.as_ptr()) };
+        // SAFETY: a connection that could not be opened tells why, until it is closed.
+        let errno = unsafe { ffi::sqlite3_system_errno(db) };
+        // SAFETY: it is closed once.
+        unsafe { ffi::sqlite3_close(db) };
+        (done != ffi::SQLITE_OK).then_some(errno)
     }
 
     pub fn pool(&self) -> &BufferPool {
