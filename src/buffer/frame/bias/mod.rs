@@ -14,8 +14,9 @@
 //! one the thread sees that the holder has let go, or the holder sees the mark. Meanwhile COUNTING in the word keeps the page from
 //! being biased anew, and the thread's own latch and pin keep exclusive latches and claims away.
 //!
-//! What sets the bias: a [use of the page](super::state::State::pin_and_latch) that finds the usage count full. A sweep that
-//! lowers the count leaves it, and new readers use the word until the count is full again: so a sweep looks at no slots.
+//! What sets the bias: a [use of the page](super::state::State::pin_and_latch) that finds the usage count full, but for a pin [to
+//! change](super::state::State::pin_to_change) it. A sweep that lowers the count leaves it, and new readers use the word until the
+//! count is full again: so a sweep looks at no slots.
 
 use std::mem::ManuallyDrop;
 
