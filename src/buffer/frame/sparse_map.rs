@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::sync::{
     Mutex,
-    uncontrolled::{AtomicUsize, Ordering},
+    atomic::{AtomicUsize, Ordering},
 };
 
 pub(crate) struct SparseMap<K, V> {
