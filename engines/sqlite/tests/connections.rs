@@ -196,6 +196,10 @@ fn a_pool_is_resized_while_its_pages_are_lent() {
          INSERT INTO t SELECT i, printf('%0200d', i) FROM n",
     )
     .unwrap();
+    let mut scan = db.prepare("SELECT id FROM t").unwrap();
+    let mut rows = scan.query(()).unwrap();
+    assert!(rows.next().unwrap().is_some() && place.pool().stats().frames.pins > 0, "a page is on loan");
+    drop(rows);
     let ends = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
