@@ -10,7 +10,6 @@
 //! Lock order: `growth`, then `dirty`, then the pool's own.
 
 use std::{
-    hint::black_box,
     num::NonZeroU32,
     ops::Range,
     sync::{
@@ -192,15 +191,6 @@ impl BytesFile {
             return Ok(None);
         }
         Ok(Some(self.pool.read(PageId::new(self.file, block)).wait()?))
-    }
-
-    /// Loads the last bytes of a block into the processor's cache, if it is resident: there SQLite begins to read a page of a scan, and the
-    /// processor, which finds out by itself what is read next, begins anew with each page.
-    #[inline]
-    pub fn touch_end(&self, block: u32) {
-        if let Some(page) = self.pool.read(PageId::new(self.file, block)).now() {
-            black_box(page.last_chunk::<128>().map(|[before, .., last]| (*before, *last)));
-        }
     }
 
     /// Writes bytes, behind the end too.

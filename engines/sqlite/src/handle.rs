@@ -147,9 +147,6 @@ impl Handle {
         self.note_read(offset, bytes);
         // A failure is reported by the read that SQLite tries next.
         let page = self.file.bytes.page_of(offset, bytes).ok()??;
-        if self.read_ahead.is_in_run() {
-            self.file.bytes.touch_end(block + 1);
-        }
         Some(self.lent.lend(offset, block, page))
     }
 

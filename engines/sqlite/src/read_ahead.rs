@@ -46,12 +46,6 @@ impl ReadAhead {
         Self { runs: [Run::default(); RUNS], current: 0, oldest: 0, most }
     }
 
-    /// Returns whether the last block is one of a run, so that the next one will be wanted too.
-    #[inline]
-    pub fn is_in_run(&self) -> bool {
-        self.runs[self.current].length >= CERTAIN
-    }
-
     /// Notes that a block is wanted now. Returns the blocks to prefetch, of a file of so many blocks.
     #[inline]
     pub fn visit(&mut self, block: u32, blocks: impl FnOnce() -> u32) -> Option<Range<u32>> {
@@ -115,7 +109,6 @@ mod tests {
     fn each_block_of_a_scan_is_asked_for_before_it_is_wanted() {
         let (mut read_ahead, mut asked) = (ReadAhead::new(128), 0);
         for block in 0..1000 {
-            assert_eq!(read_ahead.is_in_run(), block > CERTAIN, "{block}");
             if block > 8 {
                 assert!(asked > block, "block {block} is read alone");
             }
